@@ -25,7 +25,8 @@ impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits: String = (0..CLIENT_DIGITS)
             .rev()
-            .map(|place| char::from(DIGITS[(self.0 >> (5 * place)) as usize & 31]))
+            .map(|place| usize::try_from(self.0 >> (5 * place) & 31).expect("less than 32"))
+            .map(|digit| char::from(DIGITS[digit]))
             .collect();
         f.pad(&digits)
     }

@@ -6,6 +6,7 @@ mod memory;
 mod name;
 pub mod process;
 mod request;
+pub mod table;
 
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 pub use ids::{ClientId, IdError, RequestId, TaskId};

@@ -1,0 +1,443 @@
+//! Ops on a table: registering, granting, queueing, releasing, sweeping.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use super::{
+    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Stamp, Task,
+    Ticket, Verdict, Waiter,
+};
+use crate::backend::Version;
+use crate::ids::{ClientId, RequestId, TaskId};
+use crate::name::LockName;
+use crate::request::{LockSet, Mode};
+
+impl LockTable {
+    /// Applies an op, as part of a swap to `stamp.version`, and grants whoever is next.
+    pub fn apply(&mut self, op: &Op, stamp: Stamp) -> Outcome {
+        match op {
+            Op::Acquire(acquire) => self.acquire(acquire, stamp),
+            Op::Release(id) => Outcome::Done(self.release(*id, stamp)),
+            Op::Withdraw(id) => Outcome::Done(self.withdraw(*id, stamp)),
+            Op::Downgrade(id) => Outcome::Done(self.downgrade(*id, stamp)),
+            Op::ReleaseTasks(tasks) => {
+                let mut changed = false;
+                for task in tasks {
+                    changed |= self.release_task(task, stamp);
+                }
+                Outcome::Done(changed)
+            }
+            Op::Sweep(verdict) => Outcome::Done(self.sweep(*verdict, stamp)),
+            Op::Observe { client, mark, boot, first_ms } => {
+                Outcome::Done(self.observe(*client, *mark, boot, *first_ms))
+            }
+            Op::SetProcesses { client, processes } => {
+                let Some(client) = self.clients.get_mut(client) else {
+                    return Outcome::Done(false);
+                };
+                if client.processes() == *processes {
+                    return Outcome::Done(false);
+                }
+                client.set_processes(processes.clone());
+                client.rev += 1;
+                Outcome::Done(true)
+            }
+            Op::Forget(id) => Outcome::Done(self.forget(*id)),
+            Op::Renew(client) => {
+                if let Some(client) = self.clients.get_mut(client) {
+                    client.mark = stamp.version;
+                    client.seen.clear();
+                }
+                Outcome::Done(false)
+            }
+        }
+    }
+
+    fn acquire(&mut self, acquire: &Acquire, stamp: Stamp) -> Outcome {
+        match self.place(acquire.id) {
+            Place::Held(_) => return Outcome::Granted,
+            Place::Waiting => return Outcome::Queued,
+            Place::Freed => return Outcome::Freed,
+            Place::Absent => {}
+        }
+        if self.is_free_for_newcomer(&acquire.task, &acquire.locks) {
+            self.register(acquire, stamp);
+            self.grant(acquire.id, &acquire.task, (*acquire.locks).clone(), stamp);
+            // The grant may have been all that an earlier waiter had to let pass.
+            self.settle(&[], stamp);
+            return Outcome::Granted;
+        }
+        if !acquire.wait {
+            return Outcome::Busy(self.denial(&acquire.task, &acquire.locks, LAST));
+        }
+        self.register(acquire, stamp);
+        let ticket = self.queue.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.enqueue(
+            ticket,
+            Waiter {
+                task: acquire.task.clone(),
+                id: acquire.id.number,
+                since: stamp.now_ms,
+                locks: acquire.locks.clone(),
+            },
+        );
+        if let Some(stuck) = self.is_deadlocked(ticket) {
+            let cycle = self.cycle(ticket, &stuck);
+            self.dequeue(ticket);
+            return Outcome::Deadlock(cycle);
+        }
+        self.settle(&[], stamp);
+        Outcome::Queued
+    }
+
+    fn release(&mut self, id: RequestId, stamp: Stamp) -> bool {
+        let freed = match self.place(id) {
+            Place::Held(_) => self.end_hold(id),
+            Place::Waiting => self.dequeue(self.tickets[&id]),
+            Place::Freed => return self.forget(id),
+            Place::Absent => return false,
+        };
+        self.settle(&[freed], stamp);
+        true
+    }
+
+    fn withdraw(&mut self, id: RequestId, stamp: Stamp) -> bool {
+        self.place(id) == Place::Waiting && self.release(id, stamp)
+    }
+
+    fn downgrade(&mut self, id: RequestId, stamp: Stamp) -> bool {
+        let Some((number, hold)) = self.find_hold(id) else { return false };
+        let exclusives: LockSet = hold
+            .locks
+            .iter()
+            .filter(|(_, m)| m.is_exclusive())
+            .map(|(n, m)| (n.clone(), *m))
+            .collect();
+        if exclusives.is_empty() {
+            return false;
+        }
+        let task = self.clients.get_mut(&id.client).and_then(|c| c.tasks.get_mut(&number));
+        let hold = task.and_then(|task| task.holds.get_mut(&id.number)).expect("just found");
+        for name in exclusives.keys() {
+            hold.locks.insert(name.clone(), Mode::Shared);
+            for claim in self.claims.get_mut(name).expect("held") {
+                if claim.request == id {
+                    claim.mode = Mode::Shared;
+                }
+            }
+        }
+        self.settle(&[Arc::new(exclusives)], stamp);
+        true
+    }
+
+    fn release_task(&mut self, id: &TaskId, stamp: Stamp) -> bool {
+        let Some(task) = self.task(id) else { return false };
+        let client = id.client();
+        let held: Vec<RequestId> =
+            task.holds.keys().map(|number| RequestId { client, number: *number }).collect();
+        let waiting: Vec<Ticket> =
+            self.queue.iter().filter(|(_, w)| w.task == *id).map(|(ticket, _)| *ticket).collect();
+        let mut freed = Vec::new();
+        for ticket in waiting {
+            let id = self.queue[&ticket].request();
+            // Remembered first, so that its client's record stays.
+            self.clients.get_mut(&client).expect("it has this task").freed.push(id.number);
+            freed.push(self.dequeue(ticket));
+            self.events.push(Event::Freed(id));
+        }
+        for id in held {
+            freed.push(self.end_hold(id));
+            self.events.push(Event::Freed(id));
+        }
+        self.settle(&freed, stamp);
+        true
+    }
+
+    fn sweep(&mut self, verdict: Verdict, stamp: Stamp) -> bool {
+        let id = verdict.client;
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        if client.mark != verdict.mark || client.rev != verdict.revision {
+            return false;
+        }
+        client.freed.clear();
+        let name = client.name.clone();
+        let mut holds = Vec::new();
+        for task in client.tasks.values() {
+            let name = task.name.as_ref().unwrap_or(&client.name);
+            holds.extend(
+                task.holds.keys().map(|n| (RequestId { client: id, number: *n }, name.clone())),
+            );
+        }
+        let waiting: Vec<Ticket> = self
+            .queue
+            .iter()
+            .filter(|(_, w)| w.task.client() == id)
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        let waiters = waiting.len();
+        let mut freed = Vec::new();
+        for ticket in waiting {
+            freed.push(self.dequeue(ticket));
+        }
+        for (hold, _) in &holds {
+            freed.push(self.end_hold(*hold));
+        }
+        self.clients.remove(&id);
+        self.events.push(Event::Swept { client: id, name, holds, waiters });
+        self.settle(&freed, stamp);
+        true
+    }
+
+    fn observe(&mut self, id: ClientId, mark: Version, boot: &Arc<str>, first_ms: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        if client.mark != mark {
+            return false;
+        }
+        match client.seen.entry(boot.clone()) {
+            Entry::Occupied(seen) if seen.get().mark == mark && seen.get().at <= first_ms => false,
+            Entry::Occupied(mut seen) => {
+                seen.insert(Seen { mark, at: first_ms });
+                true
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Seen { mark, at: first_ms });
+                true
+            }
+        }
+    }
+
+    fn forget(&mut self, id: RequestId) -> bool {
+        let Some(client) = self.clients.get_mut(&id.client) else { return false };
+        let before = client.freed.len();
+        client.freed.retain(|number| *number != id.number);
+        let forgotten = client.freed.len() < before;
+        self.drop_if_idle(id.client);
+        forgotten
+    }
+
+    /// Grants everybody who is next, in the order of the queue.
+    ///
+    /// Only two kinds of waiters can have become next: those for something that overlaps what was
+    /// `freed`, and those whose line of work already holds something, because whom they may
+    /// overtake depends on the whole table.
+    fn settle(&mut self, freed: &[Arc<LockSet>], stamp: Stamp) {
+        let mut hopeful: Vec<Ticket> = Vec::new();
+        for locks in freed {
+            for name in locks.keys() {
+                hopeful.extend(self.waiting_around(name));
+            }
+        }
+        hopeful.sort_unstable();
+        hopeful.dedup();
+        loop {
+            let mut candidates = hopeful.clone();
+            candidates
+                .extend(self.queue.iter().filter(|(_, w)| self.is_entangled(w)).map(|(t, _)| *t));
+            candidates.sort_unstable();
+            candidates.dedup();
+            let next = candidates.into_iter().find(|ticket| self.is_next(*ticket));
+            let Some(ticket) = next else { break };
+            self.grant_waiter(ticket, stamp);
+            // A grant frees nothing: of the merely hopeful, only those behind can still be next.
+            hopeful.retain(|other| *other > ticket);
+        }
+    }
+
+    /// Tells whether a waiter's line of work may already hold something.
+    fn is_entangled(&self, waiter: &Waiter) -> bool {
+        let family = self.families.get(waiter.task.family()).copied().unwrap_or_default();
+        family.holds > 0 || family.waiters > 1
+    }
+
+    /// The tickets of those who wait for this name, or for one above or below it.
+    fn waiting_around(&self, name: &LockName) -> Vec<Ticket> {
+        let above = name.above().filter_map(|up| self.claims.get(up));
+        let here = self.claims.get(name).into_iter();
+        let below = self.claims_below(name).map(|(_, claims)| claims);
+        let claims = above.chain(here).chain(below).flatten();
+        claims.filter_map(|claim| claim.ticket).collect()
+    }
+
+    fn grant_waiter(&mut self, ticket: Ticket, stamp: Stamp) {
+        let waiter = self.queue[&ticket].clone();
+        let id = waiter.request();
+        // Granted before it leaves the queue, so that its task stays known.
+        self.grant(id, &waiter.task, (*waiter.locks).clone(), stamp);
+        self.dequeue(ticket);
+    }
+
+    /// Makes sure that the client and the task are known.
+    fn register(&mut self, acquire: &Acquire, stamp: Stamp) {
+        let info = &acquire.client;
+        let client = self.clients.entry(acquire.id.client).or_insert_with(|| {
+            let mut client = Client {
+                name: info.name.clone(),
+                host: None,
+                boot: None,
+                pidns: None,
+                timens: None,
+                bell: info.bell,
+                pids: Vec::new(),
+                groups: Vec::new(),
+                rev: 0,
+                lease: info.lease.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
+                mark: stamp.version,
+                seen: BTreeMap::new(),
+                freed: Vec::new(),
+                tasks: BTreeMap::new(),
+            };
+            client.set_processes(info.processes.clone());
+            client
+        });
+        let name = (client.name != acquire.name).then(|| acquire.name.clone());
+        client.tasks.entry(acquire.task.number()).or_insert_with(|| Task {
+            name,
+            under: acquire.task.parent(),
+            note: acquire.note.clone(),
+            holds: BTreeMap::new(),
+            waiters: 0,
+        });
+    }
+
+    fn grant(&mut self, id: RequestId, task: &TaskId, locks: LockSet, stamp: Stamp) {
+        let mut fences = BTreeMap::new();
+        for (name, mode) in &locks {
+            if let Some(fence) = self.covering_fence(task, name, *mode) {
+                fences.insert(name.clone(), fence);
+            }
+        }
+        self.add_claims(task, id, &locks, None);
+        self.family(task).holds += 1;
+        let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
+        let holds = &mut tasks.get_mut(&task.number()).expect("registered").holds;
+        let at = (stamp.version.0 / 1000 != stamp.now_ms).then_some(stamp.now_ms);
+        holds.insert(id.number, Hold { fence: stamp.version, at, fences, locks });
+        self.events.push(Event::Granted(id));
+    }
+
+    /// The fence of the hold of the same line of work that already covers a name.
+    ///
+    /// Whoever works under an enclosing hold writes to the same resources as its holder, in turn
+    /// with it: a fence of its own would lock the holder out.
+    fn covering_fence(&self, task: &TaskId, name: &LockName, mode: Mode) -> Option<Version> {
+        std::iter::once(name.as_str())
+            .chain(name.above())
+            .filter_map(|name| self.claims.get_key_value(name))
+            .flat_map(|(name, claims)| claims.iter().map(move |claim| (name, claim)))
+            .filter(|(_, claim)| claim.ticket.is_none() && claim.task.contains(task))
+            .filter(|(_, claim)| claim.mode.tolerance() <= mode.tolerance())
+            .filter_map(|(name, claim)| Some(self.find_hold(claim.request)?.1.fence_of(name)))
+            .min()
+    }
+
+    fn enqueue(&mut self, ticket: Ticket, waiter: Waiter) {
+        let id = waiter.request();
+        self.add_claims(&waiter.task, id, &waiter.locks, Some(ticket));
+        self.family(&waiter.task).waiters += 1;
+        let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
+        tasks.get_mut(&waiter.task.number()).expect("registered").waiters += 1;
+        self.tickets.insert(id, ticket);
+        self.queue.insert(ticket, waiter);
+    }
+
+    /// Takes a waiter out of the queue, and its task and client if they have nothing else.
+    fn dequeue(&mut self, ticket: Ticket) -> Arc<LockSet> {
+        let waiter = self.queue.remove(&ticket).expect("it is in the queue");
+        let id = waiter.request();
+        self.tickets.remove(&id);
+        self.remove_claims(id, &waiter.locks, Some(ticket));
+        self.family(&waiter.task).waiters -= 1;
+        let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
+        tasks.get_mut(&waiter.task.number()).expect("registered").waiters -= 1;
+        self.drop_task_if_idle(&waiter.task);
+        waiter.locks
+    }
+
+    fn end_hold(&mut self, id: RequestId) -> Arc<LockSet> {
+        let (number, _) = self.find_hold(id).expect("it is held");
+        let task = self.clients.get_mut(&id.client).and_then(|c| c.tasks.get_mut(&number));
+        let task = task.expect("just found");
+        let hold = task.holds.remove(&id.number).expect("just found");
+        let task = Self::task_id(id.client, number, task);
+        self.remove_claims(id, &hold.locks, None);
+        self.family(&task).holds -= 1;
+        self.drop_task_if_idle(&task);
+        Arc::new(hold.locks)
+    }
+
+    fn add_claims(
+        &mut self,
+        task: &TaskId,
+        id: RequestId,
+        locks: &LockSet,
+        ticket: Option<Ticket>,
+    ) {
+        for (name, &mode) in locks {
+            let claim = Claim { task: task.clone(), request: id, mode, ticket };
+            self.claims.entry(name.clone()).or_default().push(claim);
+        }
+    }
+
+    fn remove_claims(&mut self, id: RequestId, locks: &LockSet, ticket: Option<Ticket>) {
+        for name in locks.keys() {
+            let claims = self.claims.get_mut(name).expect("claimed");
+            claims.retain(|claim| claim.request != id || claim.ticket != ticket);
+            if claims.is_empty() {
+                self.claims.remove(name);
+            }
+        }
+    }
+
+    fn family(&mut self, task: &TaskId) -> &mut super::Family {
+        if !self.families.contains_key(task.family()) {
+            self.families.insert(task.family().into(), super::Family::default());
+        }
+        self.families.get_mut(task.family()).expect("just inserted")
+    }
+
+    fn drop_task_if_idle(&mut self, id: &TaskId) {
+        let client = self.clients.get_mut(&id.client()).expect("registered");
+        let task = &client.tasks[&id.number()];
+        if task.holds.is_empty() && task.waiters == 0 {
+            client.tasks.remove(&id.number());
+            if self.families.get(id.family()) == Some(&super::Family::default()) {
+                self.families.remove(id.family());
+            }
+            self.drop_if_idle(id.client());
+        }
+    }
+
+    fn drop_if_idle(&mut self, id: ClientId) {
+        if self.clients.get(&id).is_some_and(|c| c.tasks.is_empty() && c.freed.is_empty()) {
+            self.clients.remove(&id);
+        }
+    }
+
+    /// Rebuilds what is derived, from a table as it was read.
+    pub(super) fn index(&mut self, queue: Vec<Waiter>) -> Result<(), &'static str> {
+        let clients = std::mem::take(&mut self.clients);
+        for (&id, client) in &clients {
+            for (&number, task) in &client.tasks {
+                let task_id = TaskId::new(task.under.as_ref(), id, number)
+                    .map_err(|_| "tasks are nested too deep")?;
+                for (&number, hold) in &task.holds {
+                    self.add_claims(&task_id, RequestId { client: id, number }, &hold.locks, None);
+                    self.family(&task_id).holds += 1;
+                }
+            }
+        }
+        self.clients = clients;
+        for (ticket, waiter) in (0..).zip(queue) {
+            let task = self.task(&waiter.task).ok_or("a waiter belongs to no task")?;
+            if task.under != waiter.task.parent() {
+                return Err("a waiter belongs to a task of another family");
+            }
+            if self.place(waiter.request()) != Place::Absent {
+                return Err("a request is in the table twice");
+            }
+            self.enqueue(ticket, waiter);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! The one test of all: would these locks fit beside those claims?
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
+
+use super::{Claim, LAST, LockTable, Ticket};
+use crate::ids::TaskId;
+use crate::name::LockName;
+use crate::request::{LockSet, Mode};
+
+/// A claim in the way, and the name that it is on.
+pub(super) type Obstacle<'t> = (&'t LockName, &'t Claim);
+
+impl LockTable {
+    /// Visits the claims that `locks`, asked for by `task`, would not fit beside, among those that
+    /// count, until `visit` breaks.
+    ///
+    /// Claims of the task itself and of its ancestors are never in the way; those of its
+    /// descendants are.
+    fn visit_obstacles<'t, B>(
+        &'t self,
+        task: &TaskId,
+        locks: &LockSet,
+        counts: impl Fn(&Claim) -> bool,
+        mut visit: impl FnMut(Obstacle<'t>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let other = |claim: &&Claim| !claim.task.contains(task) && counts(claim);
+        for (name, &mode) in locks {
+            let above = name.above().filter_map(|up| self.claims.get_key_value(up));
+            for (name, claims) in above.chain(self.claims_below(name)) {
+                for claim in claims.iter().filter(|c| exclude(mode, c.mode)).filter(other) {
+                    visit((name, claim))?;
+                }
+            }
+            let Some((name, claims)) = self.claims.get_key_value(name) else { continue };
+            if mode.is_exclusive() {
+                for claim in claims.iter().filter(other) {
+                    visit((name, claim))?;
+                }
+                continue;
+            }
+            let beside: Vec<&Claim> = claims.iter().filter(other).collect();
+            if !has_room(&beside, mode) {
+                for claim in beside {
+                    visit((name, claim))?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// All that is in the way.
+    pub(super) fn obstacles<'t>(
+        &'t self,
+        task: &TaskId,
+        locks: &LockSet,
+        counts: impl Fn(&Claim) -> bool,
+    ) -> Vec<Obstacle<'t>> {
+        let mut found = Vec::new();
+        let _: ControlFlow<()> = self.visit_obstacles(task, locks, counts, |obstacle| {
+            found.push(obstacle);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// Tells whether nothing is in the way.
+    pub(super) fn fits(
+        &self,
+        task: &TaskId,
+        locks: &LockSet,
+        counts: impl Fn(&Claim) -> bool,
+    ) -> bool {
+        self.visit_obstacles(task, locks, counts, |_| ControlFlow::Break(())).is_continue()
+    }
+
+    /// The claims on names strictly below this one.
+    pub(super) fn claims_below(
+        &self,
+        name: &LockName,
+    ) -> impl Iterator<Item = (&LockName, &Vec<Claim>)> {
+        let first = format!("{name}/");
+        let end = format!("{name}0"); // '0' is the character after '/'
+        self.claims
+            .range::<str, _>((Bound::Included(first.as_str()), Bound::Excluded(end.as_str())))
+    }
+
+    /// What keeps a request from being granted now: the holds in its way, and the earlier waiters
+    /// in its way, counted as if they already held.
+    ///
+    /// An earlier waiter does not count if it cannot be granted before the asking line of work
+    /// gives something back: else the queue would be a deadlock by itself. Empty: it is granted.
+    pub(super) fn in_the_way<'t>(
+        &'t self,
+        task: &TaskId,
+        locks: &LockSet,
+        place: Ticket,
+    ) -> Vec<Obstacle<'t>> {
+        let stuck = self.overtaken(task, locks, place);
+        self.obstacles(task, locks, |claim| counts(claim, place, &stuck))
+    }
+
+    /// Tells whether nothing is in the way now.
+    fn is_free(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> bool {
+        if !self.fits(task, locks, |claim| claim.ticket.is_none()) {
+            return false;
+        }
+        let stuck = self.overtaken(task, locks, place);
+        self.fits(task, locks, |claim| counts(claim, place, &stuck))
+    }
+
+    /// The waiters that do not count for a request at this place, if that matters.
+    fn overtaken(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> BTreeSet<Ticket> {
+        if !self.line_holds(task)
+            || self.fits(task, locks, |claim| counts(claim, place, &BTreeSet::new()))
+        {
+            return BTreeSet::new();
+        }
+        self.reduce(Some(task), true)
+    }
+
+    /// Tells whether the waiter with this ticket is to be granted now.
+    ///
+    /// A task does not get anything while a sub-task of it waits: as it cannot go on, that could
+    /// close a circle that nobody asked for.
+    pub(super) fn is_next(&self, ticket: Ticket) -> bool {
+        let waiter = &self.queue[&ticket];
+        !self.has_waiting_descendant(&waiter.task)
+            && self.is_free(&waiter.task, &waiter.locks, ticket)
+    }
+
+    pub(super) fn has_waiting_descendant(&self, task: &TaskId) -> bool {
+        self.families.get(task.family()).is_some_and(|family| family.waiters > 1)
+            && self.queue.values().any(|w| w.task != *task && task.contains(&w.task))
+    }
+
+    /// Tells whether the task or one of its ancestors holds anything.
+    pub(super) fn line_holds(&self, task: &TaskId) -> bool {
+        self.families.get(task.family()).is_some_and(|family| family.holds > 0)
+            && std::iter::successors(Some(task.clone()), TaskId::parent)
+                .any(|task| self.task(&task).is_some_and(|task| !task.holds.is_empty()))
+    }
+
+    /// Tells whether a request that is not in the queue could be granted now.
+    pub(super) fn is_free_for_newcomer(&self, task: &TaskId, locks: &LockSet) -> bool {
+        self.is_free(task, locks, LAST)
+    }
+}
+
+/// Tells whether a claim counts for a request at this place in the queue.
+fn counts(claim: &Claim, place: Ticket, overtaken: &BTreeSet<Ticket>) -> bool {
+    claim.ticket.is_none_or(|ticket| ticket < place && !overtaken.contains(&ticket))
+}
+
+/// Between a name and one above or below it: either one exclusive is enough to conflict.
+fn exclude(one: Mode, other: Mode) -> bool {
+    one.is_exclusive() || other.is_exclusive()
+}
+
+/// On one name: one holder more must be tolerated by all, itself included.
+pub(super) fn has_room(beside: &[&Claim], mode: Mode) -> bool {
+    let tolerance = beside.iter().map(|c| c.mode.tolerance()).chain([mode.tolerance()]).min();
+    tolerance == Some(u64::MAX) || slots(beside) < tolerance.unwrap_or(u64::MAX)
+}
+
+/// How many holders these claims are: a task and its sub-tasks are one while only one of them
+/// needs the lock, and as many as its sub-tasks need otherwise.
+fn slots(claims: &[&Claim]) -> u64 {
+    let mut tasks: Vec<&TaskId> = claims.iter().map(|claim| &claim.task).collect();
+    // The order of ids puts every task directly before all its descendants.
+    tasks.sort_unstable();
+    tasks.dedup();
+    forest(&tasks)
+}
+
+fn forest(tasks: &[&TaskId]) -> u64 {
+    let mut sum = 0;
+    let mut rest = tasks;
+    while let Some((root, after)) = rest.split_first() {
+        let inside = after.iter().take_while(|task| root.contains(task)).count();
+        sum += forest(&after[..inside]).max(1);
+        rest = &after[inside..];
+    }
+    sum
+}

@@ -1,0 +1,302 @@
+//! The lock table: all that locks mean, as one pure state machine over a small table.
+//!
+//! It does no I/O, reads no clock and draws no random numbers: versions, ids and verdicts come in
+//! as arguments. The driver is the only user inside this crate; it is public so that tools and
+//! tests can read and reason about what is in a store.
+
+mod apply;
+mod check;
+mod codec;
+mod fit;
+mod op;
+mod reduction;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Version;
+use crate::ids::{ClientId, RequestId, TaskId};
+use crate::name::LockName;
+use crate::process::{Process, ProcessGroup, ProcessSet};
+use crate::request::{LockSet, Mode};
+
+pub use codec::TableError;
+pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, Verdict};
+pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
+
+/// The table of all clients, tasks, holds and waiters of one namespace.
+///
+/// ```
+/// use lock_core::{MemoryBackend, Locks, table::LockTable};
+///
+/// let store = MemoryBackend::new();
+/// let locks = Locks::new(store.clone()).blocking();
+/// let guard = locks.acquire("app/blog")?;
+///
+/// let table = LockTable::decode(&store.snapshot())?;
+/// assert_eq!(table.list().holds[0].fence, guard.fence());
+/// # guard.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct LockTable {
+    clients: BTreeMap<ClientId, Client>,
+    /// The queue: a waiter's place is the order of its ticket.
+    queue: BTreeMap<Ticket, Waiter>,
+
+    // Derived from the above, never written.
+    /// All claims on a name, held and waiting.
+    claims: BTreeMap<LockName, Vec<Claim>>,
+    /// The tickets of waiters, and how many holds each family of tasks has.
+    tickets: HashMap<RequestId, Ticket>,
+    families: HashMap<Box<str>, Family>,
+    events: Vec<Event>,
+}
+
+/// A place in the queue: lower is earlier.
+type Ticket = u64;
+
+/// The ticket of somebody who is not in the queue: behind everybody.
+const LAST: Ticket = Ticket::MAX;
+
+/// One driver with its processes, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    name: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pidns: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timens: Option<u64>,
+    /// The network namespace of its bell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bell: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pids: Vec<Process>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<ProcessGroup>,
+    /// The revision of the process set.
+    #[serde(default, skip_serializing_if = "codec::is_zero")]
+    rev: u64,
+    /// The length of the lease in milliseconds; absent: only a probe or an operator frees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<u64>,
+    /// The version of its last renewal.
+    mark: Version,
+    /// Since when others have seen a mark, by boot.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "codec::unique_map"
+    )]
+    seen: BTreeMap<Arc<str>, Seen>,
+    /// Requests that somebody else freed while they waited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    freed: Vec<u64>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "codec::unique_map"
+    )]
+    tasks: BTreeMap<u64, Task>,
+}
+
+/// Since when a renewal mark has been seen, on the clock of one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    mark: Version,
+    /// Milliseconds of `CLOCK_BOOTTIME`.
+    at: u64,
+}
+
+/// One line of work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task {
+    /// Absent if it is the client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<Arc<str>>,
+    /// The task it is nested in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    under: Option<TaskId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<Arc<str>>,
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "codec::unique_map"
+    )]
+    holds: BTreeMap<u64, Hold>,
+    /// How many of its requests are in the queue.
+    #[serde(skip)]
+    waiters: usize,
+}
+
+/// A granted request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hold {
+    /// The version of the swap that granted it.
+    fence: Version,
+    /// When that was, in milliseconds since 1970; absent if the version tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    /// The fences of names that an enclosing hold of the same line of work covers.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "codec::unique_map"
+    )]
+    fences: BTreeMap<LockName, Version>,
+    #[serde(with = "codec::locks")]
+    locks: LockSet,
+}
+
+/// A request in the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waiter {
+    task: TaskId,
+    id: u64,
+    /// When it queued, in milliseconds since 1970.
+    since: u64,
+    #[serde(with = "codec::shared_locks")]
+    locks: Arc<LockSet>,
+}
+
+impl Waiter {
+    fn request(&self) -> RequestId {
+        RequestId { client: self.task.client(), number: self.id }
+    }
+}
+
+/// One lock of one request, held or waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
+    task: TaskId,
+    request: RequestId,
+    mode: Mode,
+    /// The place in the queue; `None`: held.
+    ticket: Option<Ticket>,
+}
+
+/// What is known of all tasks that share an outermost task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Family {
+    holds: usize,
+    waiters: usize,
+}
+
+impl Client {
+    fn lease(&self) -> Option<std::time::Duration> {
+        self.lease.map(std::time::Duration::from_millis)
+    }
+
+    fn processes(&self) -> ProcessSet {
+        ProcessSet {
+            place: crate::process::Place {
+                host: self.host.clone(),
+                boot: self.boot.clone(),
+                pid_ns: self.pidns,
+                time_ns: self.timens,
+            },
+            processes: self.pids.clone(),
+            groups: self.groups.clone(),
+        }
+    }
+
+    fn set_processes(&mut self, processes: ProcessSet) {
+        let ProcessSet { place, processes, groups } = processes;
+        self.host = place.host;
+        self.boot = place.boot;
+        self.pidns = place.pid_ns;
+        self.timens = place.time_ns;
+        self.pids = processes;
+        self.groups = groups;
+    }
+}
+
+impl Hold {
+    /// The fence of one of its names.
+    fn fence_of(&self, name: &LockName) -> Version {
+        self.fences.get(name).copied().unwrap_or(self.fence)
+    }
+
+    fn since_ms(&self) -> u64 {
+        self.at.unwrap_or(self.fence.0 / 1000)
+    }
+}
+
+impl LockTable {
+    /// Makes an empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells whether nobody holds or waits for anything.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Where a request is.
+    pub fn place(&self, id: RequestId) -> Place {
+        if self.tickets.contains_key(&id) {
+            return Place::Waiting;
+        }
+        let Some(client) = self.clients.get(&id.client) else { return Place::Absent };
+        if client.freed.contains(&id.number) {
+            return Place::Freed;
+        }
+        self.find_hold(id).map_or(Place::Absent, |(_, hold)| Place::Held(hold.fence))
+    }
+
+    /// The fence of each lock of a hold, if the table knows it.
+    pub fn fences(&self, id: RequestId) -> Option<BTreeMap<LockName, Version>> {
+        let (_, hold) = self.find_hold(id)?;
+        Some(hold.locks.keys().map(|name| (name.clone(), hold.fence_of(name))).collect())
+    }
+
+    /// The ids of everything that a client holds, waits for, or has not yet heard was freed.
+    pub fn requests_of(&self, client: ClientId) -> Vec<RequestId> {
+        let held =
+            self.clients.get(&client).into_iter().flat_map(|c| {
+                c.tasks.values().flat_map(|t| t.holds.keys()).chain(&c.freed).copied()
+            });
+        let waiting = self.queue.values().filter(|w| w.task.client() == client).map(|w| w.id);
+        held.chain(waiting).map(|number| RequestId { client, number }).collect()
+    }
+
+    /// What has happened to requests since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn find_hold(&self, id: RequestId) -> Option<(u64, &Hold)> {
+        let tasks = &self.clients.get(&id.client)?.tasks;
+        tasks.iter().find_map(|(number, task)| Some((*number, task.holds.get(&id.number)?)))
+    }
+
+    fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.clients.get(&id.client())?.tasks.get(&id.number())
+    }
+
+    /// The name of a task that people read.
+    fn task_name(&self, id: &TaskId) -> Arc<str> {
+        let client = self.clients.get(&id.client());
+        let own = self.task(id).and_then(|task| task.name.clone());
+        own.or_else(|| client.map(|c| c.name.clone())).unwrap_or_else(|| id.as_str().into())
+    }
+
+    /// The id of task `number` of a client.
+    fn task_id(client: ClientId, number: u64, task: &Task) -> TaskId {
+        TaskId::new(task.under.as_ref(), client, number).expect("its depth was checked")
+    }
+}
