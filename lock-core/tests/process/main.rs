@@ -188,7 +188,7 @@ fn the_ancestors_lead_to_whoever_started_us() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..Default::default() })]
 
     /// Whatever else a table says, it takes another boot to make a living process dead.
     #[test]
