@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// never looks into the bytes.
 ///
 /// A backend belongs to one [`Locks`](crate::Locks), whose driver calls it from its own thread, one
-/// call at a time. A method may block that thread for as long as a write to a local disk takes.
+/// call at a time, save that [`changed`](Self::changed) may be pending meanwhile. A method may
+/// block that thread for as long as a write to a local disk takes.
 ///
 /// # Contract
 ///

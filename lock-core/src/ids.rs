@@ -19,6 +19,10 @@ impl ClientId {
     pub fn from_random(bits: u64) -> Self {
         Self(bits & ((1 << (5 * CLIENT_DIGITS)) - 1))
     }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for ClientId {

@@ -1,15 +1,75 @@
 //! Named locks across processes and machines, kept in the database that people already run.
+//!
+//! ```
+//! use lock_core::{Locks, MemoryBackend, Request};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let locks = Locks::new(MemoryBackend::new()); // or a backend for SQLite, MySQL, …
+//!
+//! // One lock, or several at once, all or nothing:
+//! let guard = locks.acquire(Request::exclusive("app/blog").and_shared("mail")).await?;
+//! assert!(locks.try_acquire("app").await.unwrap_err().is_busy()); // covers app/blog
+//! guard.release().await?;
+//!
+//! locks.close().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a lock means
+//!
+//! - **Names** are paths. A lock covers everything below it: `app` conflicts with `app/blog`, while
+//!   `app/blog` and `app/shop` have nothing to do with each other.
+//! - **Modes**: exclusive, shared, or a limit of holders ([`Mode`]).
+//! - **Requests** are sets, granted all or nothing ([`Request`]).
+//! - **Fair**: who asked first is served first, but nobody waits for somebody with whom they have
+//!   nothing in common.
+//! - **Tasks** ask for locks ([`Task`]); a sub-task is not blocked by the tasks that it is nested
+//!   in. A deadlock is found by the request that would close it.
+//! - **The dead** are found by looking at their processes where that is possible, and by their
+//!   lease where it is not. Alive means alive, however long a process was paused.
+//! - **Fences** grow with every hold that conflicts with an earlier one ([`Guard::fence`]).
+//!
+//! # How it works
+//!
+//! All of that is one pure state machine, the [`table`]. A store is only a versioned cell that
+//! holds the table as bytes, with compare-and-swap: that is all a [`LockBackend`] has to be. In
+//! between, a driver of each client applies what its tasks want to the table and swaps it in.
+//!
+//! # Platforms
+//!
+//! On Linux, processes are probed, and clients of one host wake each other. Elsewhere it compiles
+//! and works, but nobody can be seen dead or alive: leases decide, and waiters poll.
+//!
+//! # Features
+//!
+//! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
+//!   a clock that a test moves.
 
 mod backend;
+mod bell;
+mod blocking;
+mod clock;
+mod driver;
+mod error;
+mod guard;
 mod ids;
+mod locks;
 mod memory;
 mod name;
 pub mod process;
 mod request;
 pub mod table;
+mod task;
 
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
+pub use blocking::{BlockingGuard, BlockingLocks, BlockingTask};
+pub use error::{AcquireError, HoldError, StoreError, VerifyError, WithLockError};
+pub use guard::Guard;
 pub use ids::{ClientId, IdError, RequestId, TaskId};
+pub use locks::{Locks, LocksBuilder};
 pub use memory::MemoryBackend;
 pub use name::{LockName, NameError};
 pub use request::{LockSet, Mode, Request, RequestError};
+pub use task::Task;

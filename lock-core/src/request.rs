@@ -186,14 +186,20 @@ pub struct RequestError(Wrong);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wrong {
     Name(NameError),
+    Task(NameError),
+    TooDeep,
     Twice(LockName),
     ZeroLimit(Option<LockName>),
     Nothing,
 }
 
 impl RequestError {
-    pub(crate) fn bad_name(error: NameError) -> Self {
-        Self(Wrong::Name(error))
+    pub(crate) fn bad_task(error: NameError) -> Self {
+        Self(Wrong::Task(error))
+    }
+
+    pub(crate) fn too_deep() -> Self {
+        Self(Wrong::TooDeep)
     }
 
     /// Tells whether one name was given twice.
@@ -206,10 +212,10 @@ impl RequestError {
         matches!(self.0, Wrong::ZeroLimit(_))
     }
 
-    /// The bad name, if that is what is wrong.
+    /// What is wrong with the name of a lock or of the task, if that is it.
     pub fn name_error(&self) -> Option<&NameError> {
         match &self.0 {
-            Wrong::Name(error) => Some(error),
+            Wrong::Name(error) | Wrong::Task(error) => Some(error),
             _ => None,
         }
     }
@@ -219,6 +225,10 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Wrong::Name(error) => error.fmt(f),
+            Wrong::Task(error) => write!(f, "the task cannot have that name: {error}"),
+            Wrong::TooDeep => {
+                write!(f, "tasks are nested deeper than {}", crate::ids::TaskId::DEPTH_MAX)
+            }
             Wrong::Twice(name) => write!(f, "the lock {name} is asked for twice in one request"),
             Wrong::ZeroLimit(Some(name)) => {
                 write!(f, "the limit of the lock {name} is 0: it must be 1 or more")

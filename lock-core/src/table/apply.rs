@@ -313,6 +313,7 @@ impl LockTable {
         let holds = &mut tasks.get_mut(&task.number()).expect("registered").holds;
         let at = (stamp.version.0 / 1000 != stamp.now_ms).then_some(stamp.now_ms);
         holds.insert(id.number, Hold { fence: stamp.version, at, fences, locks });
+        self.holders.insert(id, task.number());
         self.events.push(Event::Granted(id));
     }
 
@@ -359,6 +360,7 @@ impl LockTable {
         let task = self.clients.get_mut(&id.client).and_then(|c| c.tasks.get_mut(&number));
         let task = task.expect("just found");
         let hold = task.holds.remove(&id.number).expect("just found");
+        self.holders.remove(&id);
         let task = Self::task_id(id.client, number, task);
         self.remove_claims(id, &hold.locks, None);
         self.family(&task).holds -= 1;
@@ -421,9 +423,13 @@ impl LockTable {
             for (&number, task) in &client.tasks {
                 let task_id = TaskId::new(task.under.as_ref(), id, number)
                     .map_err(|_| "tasks are nested too deep")?;
-                for (&number, hold) in &task.holds {
-                    self.add_claims(&task_id, RequestId { client: id, number }, &hold.locks, None);
+                for (&hold_number, hold) in &task.holds {
+                    let request = RequestId { client: id, number: hold_number };
+                    self.add_claims(&task_id, request, &hold.locks, None);
                     self.family(&task_id).holds += 1;
+                    if self.holders.insert(request, number).is_some() {
+                        return Err("a request is in the table twice");
+                    }
                 }
             }
         }

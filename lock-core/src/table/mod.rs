@@ -50,7 +50,8 @@ pub struct LockTable {
     // Derived from the above, never written.
     /// All claims on a name, held and waiting.
     claims: BTreeMap<LockName, Vec<Claim>>,
-    /// The tickets of waiters, and how many holds each family of tasks has.
+    /// Where requests are: the number of the task that holds, the ticket of the waiter.
+    holders: HashMap<RequestId, u64>,
     tickets: HashMap<RequestId, Ticket>,
     families: HashMap<Box<str>, Family>,
     events: Vec<Event>,
@@ -280,8 +281,8 @@ impl LockTable {
     }
 
     fn find_hold(&self, id: RequestId) -> Option<(u64, &Hold)> {
-        let tasks = &self.clients.get(&id.client)?.tasks;
-        tasks.iter().find_map(|(number, task)| Some((*number, task.holds.get(&id.number)?)))
+        let number = *self.holders.get(&id)?;
+        Some((number, self.clients.get(&id.client)?.tasks.get(&number)?.holds.get(&id.number)?))
     }
 
     fn task(&self, id: &TaskId) -> Option<&Task> {

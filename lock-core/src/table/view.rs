@@ -98,6 +98,17 @@ pub struct Listing {
     pub waiting: Vec<WaiterView>,
 }
 
+impl Listing {
+    /// All the clients in it, wherever they are named.
+    pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = &mut Arc<ClientView>> {
+        let waiting = self.waiting.iter_mut().flat_map(|waiter| {
+            let blockers = waiter.blocked_by.iter_mut().map(|blocker| &mut blocker.client);
+            std::iter::once(&mut waiter.client).chain(blockers)
+        });
+        self.holds.iter_mut().map(|hold| &mut hold.client).chain(waiting)
+    }
+}
+
 /// A hold or an earlier waiter that is in the way of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

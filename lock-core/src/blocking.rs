@@ -1,0 +1,248 @@
+//! The same handles for code without a runtime: every call blocks its thread until it is done.
+
+use std::time::Duration;
+
+use pollster::block_on;
+
+use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
+use crate::guard::Guard;
+use crate::ids::{IdError, TaskId};
+use crate::locks::Locks;
+use crate::request::Request;
+use crate::table::{Denial, Listing};
+use crate::task::Task;
+
+/// [`Locks`] whose calls block the calling thread.
+///
+/// Not for use within async code: it would block the runtime, though never the driver.
+///
+/// ```
+/// use lock_core::{Locks, MemoryBackend};
+///
+/// let locks = Locks::new(MemoryBackend::new()).blocking();
+/// let guard = locks.acquire("app/blog")?;
+/// guard.check()?;
+/// guard.release()?;
+/// locks.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlockingLocks(Locks);
+
+impl BlockingLocks {
+    pub(crate) fn new(locks: Locks) -> Self {
+        Self(locks)
+    }
+
+    /// The async handle.
+    pub fn as_async(&self) -> &Locks {
+        &self.0
+    }
+
+    /// See [`Locks::task`].
+    pub fn task(&self, name: impl Into<String>) -> BlockingTask {
+        BlockingTask(self.0.task(name))
+    }
+
+    /// See [`Locks::acquire`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn acquire(&self, request: impl Into<Request>) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.acquire(request)).map(BlockingGuard)
+    }
+
+    /// See [`Locks::try_acquire`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_acquire(&self, request: impl Into<Request>) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.try_acquire(request)).map(BlockingGuard)
+    }
+
+    /// See [`Locks::acquire_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn acquire_timeout(
+        &self,
+        request: impl Into<Request>,
+        timeout: Duration,
+    ) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.acquire_timeout(request, timeout)).map(BlockingGuard)
+    }
+
+    /// See [`Locks::would_block`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn would_block(&self, request: impl Into<Request>) -> Result<Option<Denial>, AcquireError> {
+        block_on(self.0.would_block(request))
+    }
+
+    /// See [`Locks::list`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn list(&self) -> Result<Listing, StoreError> {
+        block_on(self.0.list())
+    }
+
+    /// See [`Locks::release_task`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
+        block_on(self.0.release_task(name))
+    }
+
+    /// See [`Locks::close`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn close(&self) -> Result<(), StoreError> {
+        block_on(self.0.close())
+    }
+}
+
+/// A [`Task`] whose calls block the calling thread.
+#[derive(Debug)]
+pub struct BlockingTask(Task);
+
+impl BlockingTask {
+    /// The name that people read.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// See [`Task::id`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn id(&self) -> Result<&TaskId, IdError> {
+        self.0.id()
+    }
+
+    /// See [`Task::under`].
+    #[must_use]
+    pub fn under(self, parent: &TaskId) -> Self {
+        Self(self.0.under(parent))
+    }
+
+    /// See [`Task::with_note`].
+    #[must_use]
+    pub fn with_note(self, note: impl Into<String>) -> Self {
+        Self(self.0.with_note(note))
+    }
+
+    /// See [`Task::subtask`].
+    #[must_use]
+    pub fn subtask(&self, name: impl Into<String>) -> Self {
+        Self(self.0.subtask(name))
+    }
+
+    /// See [`Task::acquire`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn acquire(&mut self, request: impl Into<Request>) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.acquire(request)).map(BlockingGuard)
+    }
+
+    /// See [`Task::try_acquire`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_acquire(
+        &mut self,
+        request: impl Into<Request>,
+    ) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.try_acquire(request)).map(BlockingGuard)
+    }
+
+    /// See [`Task::acquire_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn acquire_timeout(
+        &mut self,
+        request: impl Into<Request>,
+        timeout: Duration,
+    ) -> Result<BlockingGuard, AcquireError> {
+        block_on(self.0.acquire_timeout(request, timeout)).map(BlockingGuard)
+    }
+}
+
+/// A [`Guard`] whose calls block the calling thread. Dropping it gives the locks back.
+#[derive(Debug)]
+#[must_use = "the locks are given back as soon as the guard is dropped"]
+pub struct BlockingGuard(Guard);
+
+impl BlockingGuard {
+    /// The async guard.
+    pub fn as_async(&self) -> &Guard {
+        &self.0
+    }
+
+    /// See [`Guard::fence`].
+    pub fn fence(&self) -> u64 {
+        self.0.fence()
+    }
+
+    /// See [`Guard::fence_of`].
+    pub fn fence_of(&self, name: &str) -> Option<u64> {
+        self.0.fence_of(name)
+    }
+
+    /// See [`Guard::check`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn check(&self) -> Result<(), HoldError> {
+        self.0.check()
+    }
+
+    /// See [`Guard::remaining`].
+    pub fn remaining(&self) -> Option<Duration> {
+        self.0.remaining()
+    }
+
+    /// See [`Guard::verify`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn verify(&self) -> Result<(), VerifyError> {
+        block_on(self.0.verify())
+    }
+
+    /// See [`Guard::release`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn release(self) -> Result<(), StoreError> {
+        block_on(self.0.release())
+    }
+
+    /// See [`Guard::downgrade`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn downgrade(&self) -> Result<(), VerifyError> {
+        block_on(self.0.downgrade())
+    }
+}

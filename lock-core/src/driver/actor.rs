@@ -1,0 +1,743 @@
+//! The loop of the driver: waits for commands, answers of the store, bells, deaths and timers.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::batch::{Batch, Build};
+use super::entry::{DoneReply, Entry, State};
+use super::judge::Judge;
+use super::lease::Lease;
+use super::pace::Pace;
+use super::{Ask, Command, Commands, Config, Look};
+use crate::backend::{BackendError, BackendErrorKind, Snapshot, Swap, Version};
+use crate::bell::Bell;
+use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
+use crate::ids::{RequestId, TaskId};
+use crate::process::{DeathWatch, Process};
+use crate::table::{ClientInfo, LockTable, Verdict};
+
+/// How long after its own time limit a request still waits for a store that is silent.
+const SLACK: Duration = Duration::from_secs(2);
+/// How long holders sleep at most, so that a suspended host finds out soon after it wakes.
+const NAP_MAX: Duration = Duration::from_secs(5);
+/// Bells are not answered more often than this.
+const RING_PAUSE: Duration = Duration::from_millis(1);
+/// How long what is queued may take after all handles are gone without `close`.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the hints of a store that failed to give them are done without.
+const HINT_PAUSE: Duration = Duration::from_secs(1);
+/// How many processes are watched for their death at most.
+const WATCHES_MAX: usize = 64;
+
+/// The table as it was last read or written.
+#[derive(Debug)]
+pub(super) struct Cached {
+    pub(super) version: Version,
+    pub(super) table: LockTable,
+    /// The table was current at this time or later.
+    pub(super) as_of: Instant,
+}
+
+/// Something asked that is not a request for locks, until when it may take.
+#[derive(Debug)]
+pub(super) struct Extra {
+    pub(super) what: What,
+    pub(super) began: Instant,
+    pub(super) patience: Instant,
+}
+
+/// What is asked.
+pub(super) enum What {
+    /// The ids are looked up once, so that a task of the same name that comes later is spared.
+    ReleaseTask {
+        name: String,
+        tasks: Option<Vec<TaskId>>,
+        reply: DoneReply<usize>,
+    },
+    Downgrade {
+        id: RequestId,
+        reply: DoneReply<bool>,
+    },
+    SetProcesses {
+        reply: DoneReply,
+    },
+    Query(Ask),
+    Verify {
+        number: u64,
+        reply: oneshot::Sender<Result<(), VerifyError>>,
+    },
+}
+
+impl std::fmt::Debug for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("What")
+    }
+}
+
+impl What {
+    /// Whether it only needs a fresh table.
+    fn only_reads(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::Verify { .. })
+    }
+
+    fn fail(self, error: StoreError) {
+        match self {
+            Self::ReleaseTask { reply, .. } => drop(reply.send(Err(error))),
+            Self::Downgrade { reply, .. } => drop(reply.send(Err(error))),
+            Self::SetProcesses { reply } => drop(reply.send(Err(error))),
+            Self::Query(ask) => ask(Err(error)),
+            Self::Verify { reply, .. } => drop(reply.send(Err(error.into()))),
+        }
+    }
+}
+
+type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// `true`: the cell has probably changed. `false`: the store cannot tell for now.
+type Hint = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Death = Pin<Box<dyn Future<Output = Process> + Send>>;
+
+/// What the store answered.
+pub(super) enum Done {
+    Load { sent: Instant, result: Result<Snapshot, BackendError> },
+    Swap { batch: Box<Batch>, result: Result<Swap, BackendError> },
+}
+
+/// The driver of one client.
+pub(crate) struct Actor {
+    pub(super) config: Config,
+    pub(super) info: Arc<ClientInfo>,
+    pub(super) store: String,
+    pub(super) judge: Judge,
+    pub(super) lease: Lease,
+    pub(super) pace: Pace,
+    pub(super) bell: Option<Bell>,
+    commands: Commands,
+
+    /// All requests of this client, by number.
+    pub(super) entries: BTreeMap<u64, Entry>,
+    /// Those that do not simply hold.
+    pub(super) restless: BTreeSet<u64>,
+    /// Those that need an op written.
+    pub(super) dirty: BTreeSet<u64>,
+    pub(super) extras: Vec<Extra>,
+    /// Requests of this client in the table that nobody knows of.
+    pub(super) unwanted: BTreeSet<RequestId>,
+    pub(super) verdicts: Vec<Verdict>,
+
+    pub(super) cached: Option<Cached>,
+    /// The cached table must be at least this new to be built on.
+    pub(super) need_as_of: Option<Instant>,
+    /// The highest version that was read or confirmed, and the highest that was ever sent.
+    pub(super) seen: Version,
+    pub(super) tried: Version,
+    /// The version at which a swap was sent that may still be applied.
+    pub(super) unresolved: Option<Version>,
+    /// What was read is older than what was seen: only a swap can tell if it is true.
+    pub(super) suspect: bool,
+    /// After the next swap, what is known must be compared with the table once more.
+    pub(super) recheck: bool,
+    /// Whether the dead of this host have been looked for.
+    pub(super) tidied: bool,
+
+    pub(super) next_poll: Option<Instant>,
+    last_load: Option<Instant>,
+    deaths: FuturesUnordered<Death>,
+    watched: HashSet<Process>,
+    failure: Option<StoreError>,
+    hints_from: Instant,
+    closing: Option<Closing>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    patience: Instant,
+    replies: Vec<DoneReply>,
+}
+
+impl Actor {
+    /// Must be called in the runtime that the actor will run in.
+    pub(crate) fn new(mut config: Config, commands: Commands) -> Self {
+        let bell = Bell::hang(config.id);
+        config.info.bell = bell.as_ref().map(Bell::namespace);
+        let boot = config.info.processes.place.boot.as_deref();
+        Self {
+            judge: Judge::new(config.backend.reach(), boot),
+            lease: Lease::new(config.info.lease),
+            pace: Pace::new(config.id.bits()),
+            store: config.backend.describe(),
+            info: Arc::new(config.info.clone()),
+            bell,
+            commands,
+            entries: BTreeMap::new(),
+            restless: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            extras: Vec::new(),
+            unwanted: BTreeSet::new(),
+            verdicts: Vec::new(),
+            cached: None,
+            need_as_of: None,
+            seen: Version::ABSENT,
+            tried: Version::ABSENT,
+            unresolved: None,
+            suspect: false,
+            recheck: false,
+            tidied: false,
+            next_poll: None,
+            last_load: None,
+            deaths: FuturesUnordered::new(),
+            watched: HashSet::new(),
+            failure: None,
+            hints_from: Instant::now(),
+            closing: None,
+            config,
+        }
+    }
+
+    /// Runs until it is closed, or until all handles are gone and what they left is written.
+    pub(crate) async fn run(mut self) {
+        let mut io: Option<Io> = None;
+        let mut hint: Option<(Version, Hint)> = None;
+        while !self.is_finished() {
+            while let Ok(command) = self.commands.try_recv() {
+                self.command(command);
+            }
+            if self.commands.is_closed() && self.closing.is_none() {
+                self.close(ORPHAN_PATIENCE, None);
+            }
+            self.tick();
+            if io.is_none() {
+                io = self.start();
+                if io.is_none() && self.is_finished() {
+                    break;
+                }
+            }
+            self.listen(&mut hint);
+            let wake = self.next_wake(io.is_some());
+            tokio::select! {
+                biased;
+                done = poll_opt(io.as_mut()) => {
+                    io = None;
+                    self.done(done);
+                }
+                Some(command) = self.commands.recv() => self.command(command),
+                () = heard(self.bell.as_ref()) => self.rung(),
+                Some(process) = self.deaths.next() => {
+                    self.watched.remove(&process);
+                    self.next_poll = Some(Instant::now());
+                }
+                told = poll_opt(hint.as_mut().map(|(_, hint)| hint)) => {
+                    hint = None;
+                    if told {
+                        self.rung();
+                    } else {
+                        self.hints_from = Instant::now() + HINT_PAUSE;
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        self.finish();
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = Instant::now();
+        let patience = now + self.config.patience;
+        match command {
+            Command::Acquire { acquire, timeout, began, reply } => {
+                let number = acquire.id.number;
+                let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+                let mut entry = Entry::new(acquire, began, deadline, patience, reply);
+                if self.closing.is_some() {
+                    entry.refuse(AcquireError::Closed);
+                    return;
+                }
+                self.entries.insert(number, entry);
+                self.restless.insert(number);
+                self.dirty.insert(number);
+            }
+            Command::End { number, reply } => self.end(number, patience, reply),
+            Command::Downgrade { number, reply } => {
+                let id = RequestId { client: self.config.id, number };
+                self.extra(What::Downgrade { id, reply }, now);
+            }
+            Command::Verify { number, began, reply } => {
+                self.extra(What::Verify { number, reply }, began);
+            }
+            Command::ReleaseTask { name, began, reply } => {
+                self.extra(What::ReleaseTask { name, tasks: None, reply }, began);
+            }
+            Command::SetProcesses { processes, reply } => {
+                self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
+                self.extra(What::SetProcesses { reply }, now);
+            }
+            Command::Query { began, ask } => self.extra(What::Query(ask), began),
+            Command::Nudge => {}
+            Command::Close { reply } => self.close(self.config.patience, Some(reply)),
+        }
+    }
+
+    fn extra(&mut self, what: What, began: Instant) {
+        if self.closing.is_some() {
+            what.fail(StoreError::closed(&self.store));
+            return;
+        }
+        let patience = Instant::now() + self.config.patience;
+        self.extras.push(Extra { what, began, patience });
+    }
+
+    /// Ends a request, wherever it is.
+    fn end(&mut self, number: u64, patience: Instant, reply: Option<DoneReply>) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            if let Some(reply) = reply {
+                let _ = reply.send(Ok(()));
+            }
+            return;
+        };
+        entry.end(patience, reply);
+        self.restless.insert(number);
+        if entry.sent {
+            self.dirty.insert(number);
+        } else {
+            self.forget(number);
+        }
+    }
+
+    /// Drops a request of which nothing is left in the store.
+    pub(super) fn forget(&mut self, number: u64) {
+        if let Some(mut entry) = self.entries.remove(&number) {
+            entry.answer_end(&Ok(()));
+        }
+        self.restless.remove(&number);
+        self.dirty.remove(&number);
+    }
+
+    /// Refuses a request; whatever the store may know of it is ended.
+    pub(super) fn refuse(&mut self, number: u64, error: AcquireError) {
+        let patience = Instant::now() + self.config.patience;
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.refuse(error);
+            if entry.state != State::Ending {
+                self.end(number, patience, None);
+            }
+        }
+    }
+
+    /// A hold is gone for good. What may be left of it is ended all the same.
+    pub(super) fn lose(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            let (task, locks) = (&entry.acquire.name, entry.locks());
+            tracing::warn!(%task, lock = %locks, fence = entry.fence, "lock lost");
+            entry.lose();
+            self.end(number, Instant::now() + self.config.patience, None);
+        }
+    }
+
+    fn close(&mut self, patience: Duration, reply: Option<DoneReply>) {
+        let patience = Instant::now() + patience;
+        match &mut self.closing {
+            Some(closing) => closing.replies.extend(reply),
+            None => {
+                self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
+            }
+        }
+        for number in self.entries.keys().copied().collect::<Vec<_>>() {
+            let entry = self.entries.get_mut(&number).expect("listed");
+            entry.refuse(AcquireError::Closed);
+            if entry.state != State::Ending {
+                entry.lose();
+                self.end(number, patience, None);
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.closing.as_ref().is_some_and(|closing| {
+            let written = self.entries.is_empty()
+                && self.extras.is_empty()
+                && self.unwanted.is_empty()
+                && self.unresolved.is_none();
+            let hopeless = self.failure.as_ref().is_some_and(StoreError::is_misconfigured);
+            written || hopeless || Instant::now() >= closing.patience
+        })
+    }
+
+    fn finish(mut self) {
+        let result = if self.entries.is_empty() && self.unwanted.is_empty() {
+            Ok(())
+        } else {
+            Err(self.reason())
+        };
+        for number in self.entries.keys().copied().collect::<Vec<_>>() {
+            if let Some(mut entry) = self.entries.remove(&number) {
+                entry.answer_end(&result);
+            }
+        }
+        for extra in std::mem::take(&mut self.extras) {
+            extra.what.fail(StoreError::closed(&self.store));
+        }
+        for reply in self.closing.into_iter().flat_map(|closing| closing.replies) {
+            let _ = reply.send(result.clone());
+        }
+    }
+
+    /// Why the store has not answered.
+    fn reason(&self) -> StoreError {
+        self.failure.clone().unwrap_or_else(|| StoreError::silent(&self.store))
+    }
+
+    /// Does what the time demands.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        for number in self.restless.iter().copied().collect::<Vec<_>>() {
+            let entry = self.entries.get_mut(&number).expect("restless ones are known");
+            if entry.deadline.is_some_and(|deadline| deadline <= now) {
+                entry.deadline = None;
+                entry.patience = entry.patience.min(now + SLACK);
+                if entry.state == State::Waiting {
+                    entry.state = State::Expired;
+                    entry.patience = now + SLACK;
+                    self.dirty.insert(number);
+                } else if entry.state == State::New {
+                    entry.expires = true;
+                }
+            }
+            if entry.is_awaited() && entry.state != State::Waiting && entry.patience <= now {
+                let reason = self.reason();
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    entry.answer_end(&Err(reason.clone()));
+                }
+                self.refuse(number, reason.into());
+            }
+        }
+        let late = |extra: &mut Extra| extra.patience <= now;
+        let late: Vec<Extra> = self.extras.extract_if(.., late).collect();
+        for extra in late {
+            extra.what.fail(self.reason());
+        }
+        let boot = self.config.clock.boot();
+        if self.lease.is_in_doubt(boot) && self.lease.end_of_doubt().is_some_and(|end| end <= boot)
+        {
+            self.lose_all();
+        }
+    }
+
+    fn lose_all(&mut self) {
+        for number in self.entries.keys().copied().collect::<Vec<_>>() {
+            if self.entries[&number].state == State::Held {
+                self.lose(number);
+            }
+        }
+    }
+
+    /// Tells whether there is a reason to write.
+    fn has_writes(&mut self) -> bool {
+        !self.dirty.is_empty()
+            || !self.unwanted.is_empty()
+            || !self.verdicts.is_empty()
+            || self.extras.iter().any(|extra| !extra.what.only_reads())
+            || self.must_swap()
+    }
+
+    /// Tells whether a swap is needed even if it changes nothing.
+    pub(super) fn must_swap(&mut self) -> bool {
+        let boot = self.config.clock.boot();
+        self.unresolved.is_some()
+            || self.suspect
+            || self.recheck
+            || self.lease.due().is_some_and(|due| due <= boot)
+            || self.lease.is_in_doubt(boot)
+    }
+
+    /// Starts the next call of the store, if one is needed and its time has come.
+    fn start(&mut self) -> Option<Io> {
+        loop {
+            let now = Instant::now();
+            if self.next_poll.is_some_and(|poll| poll <= now) {
+                self.next_poll = None;
+                self.need_as_of = Some(now);
+            }
+            self.need_fresh();
+            let writes = self.has_writes();
+            if !writes && self.need_as_of.is_none() {
+                return None;
+            }
+            if self.pace.not_before().is_some_and(|time| time > now) {
+                return None;
+            }
+            let as_of = self.cached.as_ref().map(|cached| cached.as_of);
+            if as_of.is_none() || self.need_as_of > as_of {
+                return Some(self.load());
+            }
+            self.need_as_of = None;
+            self.answer_reads();
+            if !self.has_writes() {
+                return None;
+            }
+            match self.build() {
+                Build::Swap(batch, data) => return Some(self.swap(batch, data)),
+                Build::Reload => self.need_as_of = Some(Instant::now()),
+                Build::Done => {
+                    if self.dirty.is_empty() {
+                        continue;
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Asks for a table that is new enough for what is pending.
+    fn need_fresh(&mut self) {
+        let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
+        let mut need = reads.map(|extra| extra.began).max();
+        if !self.pace.is_calm() {
+            // Others write: an old snapshot would only lose the race.
+            let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
+            need = need.max(asked.map(|entry| entry.began).max());
+        }
+        self.need_as_of = self.need_as_of.max(need);
+    }
+
+    fn load(&self) -> Io {
+        let backend = self.config.backend.clone();
+        Box::pin(async move {
+            let sent = Instant::now();
+            Done::Load { sent, result: backend.load().await }
+        })
+    }
+
+    fn swap(&self, batch: Box<Batch>, data: Vec<u8>) -> Io {
+        let backend = self.config.backend.clone();
+        Box::pin(async move {
+            let result = backend.compare_and_swap(batch.expected, batch.next, &data).await;
+            Done::Swap { batch, result }
+        })
+    }
+
+    /// Answers questions for which the table is new enough.
+    fn answer_reads(&mut self) {
+        let Some(cached) = &self.cached else { return };
+        let as_of = cached.as_of;
+        let now = self.config.clock.boot();
+        let unsure = self.unresolved.is_some() || self.suspect || self.lease.is_in_doubt(now);
+        let ready = |extra: &mut Extra| match extra.what {
+            What::Query(_) => as_of >= extra.began && !self.suspect,
+            What::Verify { .. } => as_of >= extra.began && !unsure,
+            _ => false,
+        };
+        let ready: Vec<Extra> = self.extras.extract_if(.., ready).collect();
+        for extra in ready {
+            let cached = self.cached.as_ref().expect("seen above");
+            match extra.what {
+                What::Query(ask) => ask(Ok(Look {
+                    table: &cached.table,
+                    version: cached.version,
+                    judge: &mut |view| {
+                        view.state = self.judge.judge(view, &cached.table, now);
+                    },
+                })),
+                What::Verify { number, reply } => {
+                    let held =
+                        self.entries.get(&number).is_some_and(|entry| entry.state == State::Held);
+                    let _ = reply.send(if held { Ok(()) } else { Err(HoldError::Lost.into()) });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Load { sent, result } => {
+                self.last_load = Some(sent);
+                match result {
+                    Ok(snapshot) => {
+                        self.pace.answered();
+                        match self.learn(snapshot, sent) {
+                            Ok(()) => {
+                                self.failure = None;
+                                self.need_as_of = self.need_as_of.filter(|need| *need > sent);
+                                self.answer_reads();
+                            }
+                            Err(error) => {
+                                self.misconfigured(StoreError::table(&self.store, error));
+                            }
+                        }
+                    }
+                    Err(error) => self.failed(error),
+                }
+            }
+            Done::Swap { mut batch, result } => match result {
+                Ok(Swap::Swapped) => {
+                    self.failure = None;
+                    self.commit(*batch);
+                }
+                Ok(Swap::Conflict) => {
+                    self.pace.lost(Instant::now());
+                    self.extras.append(&mut batch.extras);
+                }
+                Err(error) => {
+                    self.extras.append(&mut batch.extras);
+                    match error.kind() {
+                        BackendErrorKind::Busy => {
+                            self.pace.lost(Instant::now());
+                            self.failure = Some(StoreError::backend(&self.store, error));
+                        }
+                        BackendErrorKind::OutcomeUnknown => {
+                            self.unresolved = Some(batch.expected);
+                            self.failed(error);
+                        }
+                        BackendErrorKind::TooLarge => self.too_large(&batch, error),
+                        _ => self.failed(error),
+                    }
+                }
+            },
+        }
+    }
+
+    fn failed(&mut self, error: BackendError) {
+        match error.kind() {
+            BackendErrorKind::Busy => {
+                self.pace.lost(Instant::now());
+                self.failure = Some(StoreError::backend(&self.store, error));
+            }
+            BackendErrorKind::Misconfigured => {
+                self.misconfigured(StoreError::backend(&self.store, error));
+            }
+            _ => {
+                tracing::debug!(%error, store = %self.store, "store failed");
+                self.pace.failed(Instant::now());
+                self.failure = Some(StoreError::backend(&self.store, error));
+            }
+        }
+    }
+
+    /// Somebody has to act: whoever waits for an answer gets the error at once.
+    fn misconfigured(&mut self, error: StoreError) {
+        tracing::debug!(%error, "store cannot be used");
+        self.pace.failed(Instant::now());
+        self.failure = Some(error.clone());
+        self.cached = None;
+        for number in self.restless.iter().copied().collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.answer_end(&Err(error.clone()));
+            }
+            self.refuse(number, error.clone().into());
+        }
+        for extra in std::mem::take(&mut self.extras) {
+            extra.what.fail(error.clone());
+        }
+    }
+
+    /// A bell or a hint: look into the table soon.
+    fn rung(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let soon = self.last_load.map_or(now, |last| (last + RING_PAUSE).max(now));
+        self.next_poll = Some(self.next_poll.map_or(soon, |poll| poll.min(soon)));
+    }
+
+    /// Learns of the death of these processes at once, as far as that is possible.
+    pub(super) fn watch_deaths(&mut self, processes: impl IntoIterator<Item = Process>) {
+        for process in processes {
+            if self.watched.len() >= WATCHES_MAX {
+                return;
+            }
+            if !self.watched.contains(&process)
+                && let Ok(watch) = DeathWatch::new(process)
+            {
+                self.watched.insert(process);
+                self.deaths.push(Box::pin(async move {
+                    watch.died().await;
+                    process
+                }));
+            }
+        }
+    }
+
+    /// Stops watching for deaths: nobody is waited for.
+    pub(super) fn unwatch_deaths(&mut self) {
+        if !self.watched.is_empty() {
+            self.watched.clear();
+            self.deaths = FuturesUnordered::new();
+        }
+    }
+
+    /// Asks the store to tell of changes, while anybody waits.
+    fn listen(&self, hint: &mut Option<(Version, Hint)>) {
+        let waits = self.next_poll.is_some();
+        let Some(cached) = self.cached.as_ref().filter(|_| waits) else {
+            if !waits {
+                *hint = None;
+            }
+            return;
+        };
+        let current = hint.as_ref().is_some_and(|(version, _)| *version == cached.version);
+        if !current && self.hints_from <= Instant::now() {
+            let (backend, version) = (self.config.backend.clone(), cached.version);
+            let told = async move { backend.changed(version).await.is_ok() };
+            *hint = Some((version, Box::pin(told)));
+        }
+    }
+
+    /// When there is something to do, if nothing happens before.
+    fn next_wake(&mut self, busy: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let mut wakes: Vec<Instant> = Vec::new();
+        if !busy {
+            wakes.extend(self.next_poll);
+            if self.need_as_of.is_some() || self.has_writes() {
+                wakes.extend(self.pace.not_before().filter(|time| *time > now));
+            }
+        }
+        for number in &self.restless {
+            let entry = &self.entries[number];
+            wakes.extend(entry.deadline);
+            if entry.is_awaited() && entry.state != State::Waiting {
+                wakes.push(entry.patience);
+            }
+        }
+        wakes.extend(self.extras.iter().map(|extra| extra.patience));
+        wakes.extend(self.closing.as_ref().map(|closing| closing.patience));
+        let boot = self.config.clock.boot();
+        let at = |time: Duration| now + time.saturating_sub(boot);
+        if self.lease.has_end() && !self.entries.is_empty() {
+            wakes.push(now + NAP_MAX);
+            let lease = [self.lease.due(), self.lease.deadline(), self.lease.end_of_doubt()];
+            wakes.extend(lease.into_iter().flatten().map(at).filter(|time| *time > now));
+        }
+        wakes.into_iter().min()
+    }
+}
+
+/// The output of a future that may not be there: then it never comes.
+async fn poll_opt<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn heard(bell: Option<&Bell>) {
+    match bell {
+        Some(bell) => bell.rung().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,67 @@
+//! Who is dead: by probe where that is possible, else by watching a lease for its whole length.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{Reach, Version};
+use crate::ids::ClientId;
+use crate::process::Liveness;
+use crate::table::{ClientView, LockTable, Op};
+
+/// What this client has seen of the others.
+#[derive(Debug)]
+pub(super) struct Judge {
+    reach: Reach,
+    boot: Option<Arc<str>>,
+    /// Renewal marks, and since when they have been seen (`CLOCK_BOOTTIME`).
+    seen: HashMap<ClientId, (Version, Duration)>,
+}
+
+impl Judge {
+    pub(super) fn new(reach: Reach, boot: Option<&str>) -> Self {
+        Self { reach, boot: boot.map(Into::into), seen: HashMap::new() }
+    }
+
+    /// Judges a client as it is in a table that was read before `now`.
+    ///
+    /// Its lease has ended if the same renewal was seen for all its length on the clock of this
+    /// boot. No other clock is looked at.
+    pub(super) fn judge(
+        &mut self,
+        client: &ClientView,
+        table: &LockTable,
+        now: Duration,
+    ) -> Liveness {
+        let probed = client.processes.probe(self.reach);
+        let (Liveness::Unknown, Some(lease)) = (probed, client.lease) else { return probed };
+        let left_by_others = self.first_seen_in(client, table).unwrap_or(now);
+        let seen = self.seen.entry(client.id).or_insert((client.mark, now));
+        if seen.0 != client.mark {
+            *seen = (client.mark, now);
+        }
+        seen.1 = seen.1.min(left_by_others);
+        if now.saturating_sub(seen.1) >= lease { Liveness::Dead } else { Liveness::Unknown }
+    }
+
+    /// Since when observers of this boot have seen the client's mark, if one left that behind.
+    fn first_seen_in(&self, client: &ClientView, table: &LockTable) -> Option<Duration> {
+        let (mark, first_ms) = table.seen_since_ms(client.id, self.boot.as_ref()?)?;
+        (mark == client.mark).then(|| Duration::from_millis(first_ms))
+    }
+
+    /// What to leave in the table for the next observer of this boot, if that is worth a write.
+    pub(super) fn observation(&self, client: &ClientView, table: &LockTable) -> Option<Op> {
+        client.lease?;
+        let boot = self.boot.clone()?;
+        let (mark, first) = self.seen.get(&client.id)?;
+        let known = self.first_seen_in(client, table).is_some_and(|known| known <= *first);
+        let first_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
+        (!known).then_some(Op::Observe { client: client.id, mark: *mark, boot, first_ms })
+    }
+
+    /// Forgets clients that are gone.
+    pub(super) fn retain(&mut self, table: &LockTable) {
+        self.seen.retain(|id, _| table.client(*id).is_some());
+    }
+}

@@ -1,0 +1,116 @@
+//! The driver: all I/O, time and concurrency of one client.
+//!
+//! One actor owns the backend. Handles send it [`Command`]s; it turns them into ops on the table,
+//! writes all that are pending in one swap, and answers each after it. [`actor`] is the loop that
+//! waits for what comes next, [`batch`] writes, [`reconcile`] learns from what was read.
+
+mod actor;
+mod batch;
+mod entry;
+mod judge;
+mod lease;
+mod pace;
+mod reconcile;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::backend::{LockBackend, Version};
+use crate::clock::Clock;
+use crate::error::{StoreError, VerifyError};
+use crate::ids::ClientId;
+use crate::process::ProcessSet;
+use crate::table::{Acquire, ClientInfo, LockTable};
+
+pub(crate) use actor::Actor;
+pub(crate) use entry::{DoneReply, Grant, GrantReply};
+pub(crate) use lease::Deadline;
+
+/// What a driver is made with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) id: ClientId,
+    pub(crate) info: ClientInfo,
+    pub(crate) backend: Arc<dyn LockBackend>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) deadline: Arc<Deadline>,
+    /// How long a request waits for a store that does not answer.
+    pub(crate) patience: Duration,
+    /// The most bytes that a table may have.
+    pub(crate) bytes_max: usize,
+}
+
+/// What handles ask of the driver.
+pub(crate) enum Command {
+    Acquire {
+        acquire: Arc<Acquire>,
+        timeout: Option<Duration>,
+        began: Instant,
+        reply: GrantReply,
+    },
+    /// Ends a request wherever it is: releases its hold, or withdraws it.
+    End {
+        number: u64,
+        reply: Option<DoneReply>,
+    },
+    Downgrade {
+        number: u64,
+        reply: DoneReply<bool>,
+    },
+    Verify {
+        number: u64,
+        began: Instant,
+        reply: oneshot::Sender<Result<(), VerifyError>>,
+    },
+    ReleaseTask {
+        name: String,
+        began: Instant,
+        reply: DoneReply<usize>,
+    },
+    SetProcesses {
+        processes: ProcessSet,
+        reply: DoneReply,
+    },
+    Query {
+        began: Instant,
+        ask: Ask,
+    },
+    /// A guard has found itself in doubt.
+    Nudge,
+    Close {
+        reply: DoneReply,
+    },
+}
+
+/// A question to a fresh table. Asked once, also if the store cannot be read.
+pub(crate) type Ask = Box<dyn FnOnce(Result<Look<'_>, StoreError>) + Send>;
+
+/// A table as it was just read, and the means to judge who lives.
+pub(crate) struct Look<'a> {
+    pub(crate) table: &'a LockTable,
+    pub(crate) version: Version,
+    pub(crate) judge: &'a mut dyn FnMut(&mut crate::table::ClientView),
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Acquire { .. } => "Acquire",
+            Self::End { .. } => "End",
+            Self::Downgrade { .. } => "Downgrade",
+            Self::Verify { .. } => "Verify",
+            Self::ReleaseTask { .. } => "ReleaseTask",
+            Self::SetProcesses { .. } => "SetProcesses",
+            Self::Query { .. } => "Query",
+            Self::Nudge => "Nudge",
+            Self::Close { .. } => "Close",
+        })
+    }
+}
+
+/// The receiving end of all handles.
+pub(crate) type Commands = mpsc::UnboundedReceiver<Command>;

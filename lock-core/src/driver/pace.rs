@@ -1,0 +1,165 @@
+//! How fast to try again: after a lost race, after an error, and while waiting.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Bounds of the guess at how long a swap takes.
+const SWAP_MIN: Duration = Duration::from_micros(200);
+const SWAP_MAX: Duration = Duration::from_millis(50);
+/// Back-off while the store cannot be used.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// After this many races in a row without a rival, the snapshot is trusted again.
+const CALM: u32 = 8;
+
+/// Takes turns with rivals, without talking to them.
+///
+/// Who loses a race for the cell waits for a random time within a window that *shrinks* with every
+/// further loss, and who wins while rivals are about pauses for a moment before it writes again: so
+/// the one who has waited longest is the most likely to be next, and nobody starves.
+#[derive(Debug)]
+pub(super) struct Pace {
+    random: fastrand::Rng,
+    not_before: Option<Instant>,
+    /// A running mean of what a swap takes.
+    swap: Duration,
+    losses: u32,
+    /// How many swaps ago a rival was met; beyond [`CALM`] there is none.
+    calm: u32,
+    failures: u32,
+}
+
+impl Pace {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            not_before: None,
+            swap: SWAP_MIN,
+            losses: 0,
+            calm: CALM,
+            failures: 0,
+        }
+    }
+
+    /// When the store may next be written or read at all.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// Whether a cached snapshot is likely to be current still.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm >= CALM
+    }
+
+    /// A swap won.
+    pub(super) fn won(&mut self, now: Instant, took: Duration) {
+        self.swap = ((self.swap * 7 + took) / 8).clamp(SWAP_MIN, SWAP_MAX);
+        self.failures = 0;
+        self.losses = 0;
+        self.not_before = (!self.is_calm()).then(|| now + self.within(self.swap * 2));
+        self.calm = self.calm.saturating_add(1);
+    }
+
+    /// A swap lost against a rival's.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.failures = 0;
+        self.calm = 0;
+        let window = self.swap * 4 / (1 << self.losses.min(6));
+        self.losses += 1;
+        self.not_before = Some(now + self.within(window));
+    }
+
+    /// The store answered a read.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Somebody else was found to have written.
+    pub(super) fn met_rival(&mut self) {
+        self.calm = 0;
+    }
+
+    /// The store could not be used.
+    pub(super) fn failed(&mut self, now: Instant) {
+        let window = (BACKOFF_MIN * (1 << self.failures.min(8))).min(BACKOFF_MAX);
+        self.failures += 1;
+        self.not_before = Some(now + window / 2 + self.within(window / 2));
+    }
+
+    /// A random time up to this long.
+    fn within(&mut self, window: Duration) -> Duration {
+        window.mul_f64(self.random.f64())
+    }
+}
+
+/// How soon a waiter looks again by itself, if nobody tells it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Watch {
+    /// It could be next, and nobody would tell it.
+    Close,
+    /// It could be next, and who keeps it waiting will ring.
+    Relaxed,
+    /// Others are before it.
+    Far,
+}
+
+impl Watch {
+    pub(super) fn interval(self) -> Duration {
+        match self {
+            Self::Close => Duration::from_millis(10),
+            Self::Relaxed => Duration::from_millis(250),
+            Self::Far => Duration::from_millis(500),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rivals on one cell, simulated: each swap takes its time and wins only if nobody's has won
+    /// since it began.
+    #[test]
+    fn nobody_starves() {
+        const RIVALS: u64 = 16;
+        let begin = Instant::now();
+        let swap = Duration::from_millis(3);
+        let mut paces: Vec<Pace> = (1..=RIVALS).map(Pace::new).collect();
+        let mut wins = vec![0u32; paces.len()];
+        // (when it may act, version it has read, when its swap ends)
+        let mut at: Vec<(Instant, Option<u64>)> = vec![(begin, None); paces.len()];
+        let mut version = 0;
+        while at.iter().any(|(when, _)| *when < begin + Duration::from_secs(60)) {
+            let who = (0..at.len()).min_by_key(|who| at[*who].0).expect("there are rivals");
+            let (now, read) = at[who];
+            match read {
+                None => at[who] = (now + swap, Some(version)),
+                Some(read) => {
+                    if read == version {
+                        version += 1;
+                        wins[who] += 1;
+                        paces[who].won(now, swap);
+                    } else {
+                        paces[who].lost(now);
+                    }
+                    at[who] = (paces[who].not_before().unwrap_or(now).max(now), None);
+                }
+            }
+        }
+        let (least, sum) = (*wins.iter().min().unwrap(), wins.iter().sum::<u32>());
+        assert!(least * 16 >= sum / 2, "{wins:?}");
+    }
+
+    #[test]
+    fn backoff_grows_and_is_bounded() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(1);
+        for _ in 0..40 {
+            pace.failed(begin);
+            let wait = pace.not_before().unwrap() - begin;
+            assert!(wait >= BACKOFF_MIN / 2 && wait <= BACKOFF_MAX, "{wait:?}");
+        }
+        assert!(pace.not_before().unwrap() >= begin + BACKOFF_MAX / 2);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a table that was read means for the requests of this client.
+
+use std::collections::HashSet;
+
+use tokio::time::Instant;
+
+use super::actor::{Actor, Cached};
+use super::entry::State;
+use super::pace::Watch;
+use crate::backend::Snapshot;
+use crate::error::AcquireError;
+use crate::ids::ClientId;
+use crate::process::Liveness;
+use crate::table::{ClientView, LockTable, Place, TableError};
+
+/// How many waiters of this client are looked at for who keeps them waiting.
+const WAITERS_MAX: usize = 64;
+
+impl Actor {
+    /// Takes over a snapshot that was read after `sent`.
+    pub(super) fn learn(&mut self, cell: Snapshot, sent: Instant) -> Result<(), TableError> {
+        if self.unresolved.is_some_and(|expected| expected != cell.version) {
+            self.unresolved = None; // The version has moved: that swap can never be applied.
+        }
+        match &mut self.cached {
+            Some(cached) if cached.version == cell.version && !self.recheck => {
+                cached.as_of = sent;
+            }
+            cached => {
+                if cached.as_ref().is_some_and(|cached| cached.version != cell.version) {
+                    self.pace.met_rival();
+                }
+                let table = LockTable::decode(&cell)?;
+                *cached = Some(Cached { version: cell.version, table, as_of: sent });
+                // Something older than what was seen may come from a replica that lags, or from a
+                // store that was restored. A swap on it tells which; until then it decides nothing.
+                self.suspect = cell.version < self.seen;
+                self.recheck = self.suspect;
+                if !self.suspect {
+                    self.seen = self.seen.max(cell.version);
+                    self.reconcile();
+                }
+            }
+        }
+        self.watch_blockers();
+        Ok(())
+    }
+
+    /// Compares all that is known with the cached table.
+    pub(super) fn reconcile(&mut self) {
+        let Some(Cached { table, .. }) = &self.cached else { return };
+        let me = self.config.id;
+        let known = |number: &u64| self.entries.contains_key(number);
+        let ours = table.requests_of(me);
+        self.unwanted = ours.into_iter().filter(|id| !known(&id.number)).collect();
+        self.judge.retain(table);
+        let places: Vec<(u64, State, Place)> = self
+            .entries
+            .iter()
+            .map(|(number, entry)| (*number, entry.state, table.place(self.id(*number))))
+            .collect();
+        let doubt = self.lease.is_in_doubt(self.config.clock.boot());
+        for (number, state, place) in places {
+            match (state, place) {
+                (State::New | State::Waiting | State::Expired, Place::Held(_)) => {
+                    if doubt {
+                        self.recheck = true; // Somebody may be about to sweep it: renew first.
+                    } else {
+                        self.granted(number);
+                    }
+                }
+                (State::New | State::Waiting | State::Expired, Place::Freed) => {
+                    self.refuse(number, AcquireError::Released);
+                }
+                (State::Waiting, Place::Absent) => {
+                    // Swept, or the store forgot: it queues again.
+                    if let Some(entry) = self.entries.get_mut(&number) {
+                        entry.state = State::New;
+                        entry.patience = Instant::now() + self.config.patience;
+                        self.dirty.insert(number);
+                    }
+                }
+                (State::New, Place::Waiting) => {
+                    self.queued(number);
+                }
+                (State::Held, Place::Absent | Place::Waiting | Place::Freed) => self.lose(number),
+                (State::Held, Place::Held(_))
+                | (State::Waiting | State::Expired, Place::Waiting)
+                | (State::New | State::Expired, Place::Absent)
+                | (State::Ending, _) => {}
+            }
+        }
+    }
+
+    /// Looks who keeps the waiters of this client waiting: whoever of them is dead is swept with
+    /// the next swap, the others are watched.
+    pub(super) fn watch_blockers(&mut self) {
+        let Some(cached) = self.cached.take() else { return };
+        let watch = if self.suspect { None } else { self.see_blockers(&cached.table) };
+        self.cached = Some(cached);
+        if watch.is_none() {
+            self.unwatch_deaths();
+        }
+        self.next_poll = watch.map(|watch| Instant::now() + watch.interval());
+    }
+
+    /// Tells whether a client rings this one's bell when it hands something over.
+    fn would_ring(&self, client: &ClientView) -> bool {
+        let here = &self.info.processes.place.boot;
+        client.id == self.config.id
+            || self.bell.as_ref().is_some_and(|bell| client.bell == Some(bell.namespace()))
+                && here.is_some()
+                && client.processes.place.boot == *here
+    }
+
+    /// How closely to watch the table, or `None` if nobody waits.
+    fn see_blockers(&mut self, table: &LockTable) -> Option<Watch> {
+        let waiting = self
+            .restless
+            .iter()
+            .filter(|number| matches!(self.entries[number].state, State::Waiting | State::Expired));
+        let waiting: Vec<u64> = waiting.copied().take(WAITERS_MAX).collect();
+        let mut watch = None;
+        let mut seen: HashSet<ClientId> = HashSet::new();
+        for number in waiting {
+            let Some(denial) = table.waits_for(self.id(number)) else { continue };
+            let mut closeness = if denial.blockers.iter().any(|blocker| blocker.waits) {
+                Watch::Far
+            } else {
+                Watch::Relaxed
+            };
+            for blocker in &denial.blockers {
+                let client = &blocker.client;
+                if closeness == Watch::Relaxed && !self.would_ring(client) {
+                    closeness = Watch::Close;
+                }
+                if client.id == self.config.id || !seen.insert(client.id) {
+                    continue;
+                }
+                match self.judge.judge(client, table, self.config.clock.boot()) {
+                    Liveness::Dead => self.verdicts.push(client.verdict()),
+                    Liveness::Alive => {
+                        self.watch_deaths(client.processes.processes.iter().copied());
+                    }
+                    Liveness::Unknown => {}
+                }
+            }
+            watch = Some(watch.map_or(closeness, |watch: Watch| watch.min(closeness)));
+        }
+        watch
+    }
+}

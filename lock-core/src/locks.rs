@@ -1,0 +1,466 @@
+//! The entry: one client of a store, from which tasks and guards are made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::backend::LockBackend;
+use crate::blocking::BlockingLocks;
+use crate::clock::{Clock, SystemClock};
+use crate::driver::{Actor, Command, Config, Deadline, Look};
+use crate::error::{AcquireError, StoreError, WithLockError};
+use crate::guard::Guard;
+use crate::ids::ClientId;
+use crate::process::ProcessSet;
+use crate::request::Request;
+use crate::table::{ClientInfo, Denial, Listing};
+use crate::task::Task;
+
+/// How long a lease is if nothing else is said.
+const LEASE: Duration = Duration::from_secs(60);
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// How long to wait for a store that does not answer, if nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The most bytes of a table, if nothing else is said.
+const TABLE_BYTES_MAX: usize = 8 << 20;
+
+/// Named locks in a store: one client, shared by its clones.
+///
+/// ```
+/// use lock_core::{Locks, MemoryBackend, Request};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let locks = Locks::new(MemoryBackend::new());
+/// let guard = locks.acquire(Request::exclusive("app/blog").and_shared("mail")).await?;
+/// // Work, and now and then make sure of the lock:
+/// guard.check()?;
+/// guard.release().await?;
+/// locks.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// All work is done by a driver on a thread of its own, so that a blocked runtime does not cost a
+/// lease, and no runtime is needed to wait, to drop or to [block](Self::blocking). Programs end
+/// with [`close`](Self::close), which writes what is queued.
+#[derive(Debug, Clone)]
+pub struct Locks {
+    inner: Arc<Client>,
+}
+
+/// What all handles of a client share.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    pub(crate) info: Arc<ClientInfo>,
+    pub(crate) store: String,
+    pub(crate) deadline: Arc<Deadline>,
+    pub(crate) clock: Arc<dyn Clock>,
+    numbers: AtomicU64,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Client {
+    /// A number that no other task or request of this client has.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a command. If the driver is gone its reply channel closes.
+    pub(crate) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Sends a command and waits for what the store says.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply));
+        answer.await.unwrap_or_else(|_| Err(StoreError::closed(&self.store)))
+    }
+
+    /// Looks into a table that is read after this call.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(Look<'_>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|reply| Command::Query {
+            began: Instant::now(),
+            ask: Box::new(move |table| {
+                let _ = reply.send(table.map(look));
+            }),
+        })
+        .await
+    }
+}
+
+impl Locks {
+    /// Makes a client of this store with everything at its default.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no randomness or no thread to give.
+    pub fn new(backend: impl LockBackend) -> Self {
+        Self::builder(backend).build()
+    }
+
+    /// Makes a client of this store to order.
+    pub fn builder(backend: impl LockBackend) -> LocksBuilder {
+        LocksBuilder {
+            backend: Arc::new(backend),
+            name: None,
+            lease: Some(LEASE),
+            processes: None,
+            patience: PATIENCE,
+            bytes_max: TABLE_BYTES_MAX,
+            clock: Arc::new(SystemClock),
+            here: false,
+        }
+    }
+
+    /// The same locks for code without a runtime.
+    pub fn blocking(&self) -> BlockingLocks {
+        BlockingLocks::new(self.clone())
+    }
+
+    /// The id of this client.
+    pub fn client_id(&self) -> ClientId {
+        self.inner.id
+    }
+
+    /// The store, as it is named in messages: it has no password in it.
+    pub fn store(&self) -> &str {
+        &self.inner.store
+    }
+
+    /// Starts a task: one line of work that asks for locks, under a name that people read.
+    ///
+    /// The name need not be unique. A bad one is reported by the first request.
+    pub fn task(&self, name: impl Into<String>) -> Task {
+        Task::new(self.inner.clone(), name.into().into(), None)
+    }
+
+    /// Waits for locks, as a task of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`]; never `Busy` or `TimedOut`, since it waits without a limit.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes the request out of the queue, or gives back what was granted.
+    pub async fn acquire(&self, request: impl Into<Request>) -> Result<Guard, AcquireError> {
+        self.anonymous().acquire(request).await
+    }
+
+    /// Takes locks if they are free, as a task of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Busy`] if they are not, and the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives back what was granted.
+    pub async fn try_acquire(&self, request: impl Into<Request>) -> Result<Guard, AcquireError> {
+        self.anonymous().try_acquire(request).await
+    }
+
+    /// Waits for locks for at most this long, as a task of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`] if they did not become free, and the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes the request out of the queue, or gives back what was granted.
+    pub async fn acquire_timeout(
+        &self,
+        request: impl Into<Request>,
+        timeout: Duration,
+    ) -> Result<Guard, AcquireError> {
+        self.anonymous().acquire_timeout(request, timeout).await
+    }
+
+    /// Waits for locks, does `work` under them, and gives them back.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let locks = Locks::new(MemoryBackend::new());
+    /// let fence = locks.with_lock("app/blog", async |guard| guard.fence()).await?;
+    /// # assert!(fence > 0);
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WithLockError::Acquire`] when the locks are not granted, and [`WithLockError::Lost`] when
+    /// they are lost on the way: then `work` is dropped at its next await.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops `work` and gives the locks back.
+    pub async fn with_lock<T>(
+        &self,
+        request: impl Into<Request>,
+        work: impl AsyncFnOnce(&Guard) -> T,
+    ) -> Result<T, WithLockError> {
+        self.anonymous().with_lock(request, work).await
+    }
+
+    /// Says what would keep the locks from being granted now, or `None` if they are free.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Request`] and [`AcquireError::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn would_block(
+        &self,
+        request: impl Into<Request>,
+    ) -> Result<Option<Denial>, AcquireError> {
+        self.anonymous().would_block(request).await
+    }
+
+    /// Lists who holds what and who waits for whom, from a table that is read now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn list(&self) -> Result<Listing, StoreError> {
+        self.inner
+            .look(|mut look| {
+                let mut listing = look.table.list();
+                listing.version = look.version.0;
+                for client in listing.clients_mut() {
+                    look.see(client);
+                }
+                listing
+            })
+            .await
+    }
+
+    /// Frees all holds and waiters of the tasks that have this name now, and says how many tasks
+    /// there were.
+    ///
+    /// Their holders find their locks lost; waiters get [`AcquireError::Released`]. Nobody is
+    /// stopped: the fence is what keeps them off.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it may be done or not.
+    pub async fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
+        let (name, began) = (name.into(), Instant::now());
+        self.inner.ask(|reply| Command::ReleaseTask { name, began, reply }).await
+    }
+
+    /// Replaces the processes that this client consists of: it is dead when all of them are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it is done later.
+    pub async fn set_processes(&self, processes: ProcessSet) -> Result<(), StoreError> {
+        self.inner.ask(|reply| Command::SetProcesses { processes, reply }).await
+    }
+
+    /// Gives back everything, writes what is queued, and ends the driver.
+    ///
+    /// All clones and guards are closed with it; guards find their locks lost.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when that could not be written. The locks of this client are free as soon as
+    /// others find its process dead, or its lease at its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Closing goes on when the future is dropped.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.send(Command::Close { reply });
+        // A driver that is gone has been closed before.
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    fn anonymous(&self) -> Task {
+        let name = self.inner.info.name.clone();
+        Task::new(self.inner.clone(), name, None)
+    }
+}
+
+impl Look<'_> {
+    fn see(&mut self, client: &mut Arc<crate::table::ClientView>) {
+        (self.judge)(Arc::make_mut(client));
+    }
+}
+
+/// Makes a [`Locks`] to order.
+#[must_use = "a builder does nothing until it is built"]
+pub struct LocksBuilder {
+    backend: Arc<dyn LockBackend>,
+    name: Option<String>,
+    lease: Option<Duration>,
+    processes: Option<ProcessSet>,
+    patience: Duration,
+    bytes_max: usize,
+    clock: Arc<dyn Clock>,
+    here: bool,
+}
+
+impl fmt::Debug for LocksBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocksBuilder").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl LocksBuilder {
+    /// Sets the name of the client, used for tasks without one. By default that of the program.
+    ///
+    /// Control characters are replaced, and what is too long is cut off.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the length of the lease, 60 s by default and 1 s at least. It is renewed three times
+    /// within its length.
+    ///
+    /// The lease only matters to those who cannot see whether this process lives.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease.max(LEASE_MIN));
+        self
+    }
+
+    /// Does without a lease: only a proof of death or an operator frees the locks.
+    pub fn no_lease(mut self) -> Self {
+        self.lease = None;
+        self
+    }
+
+    /// Sets the processes that this client consists of. By default the current one.
+    pub fn processes(mut self, processes: ProcessSet) -> Self {
+        self.processes = Some(processes);
+        self
+    }
+
+    /// Sets how long to wait for a store that does not answer, 30 s by default.
+    pub fn store_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets how many bytes the table may have, 8 MiB by default. Requests that would make it
+    /// larger are refused.
+    pub fn table_bytes_max(mut self, bytes: usize) -> Self {
+        self.bytes_max = bytes;
+        self
+    }
+
+    /// Runs the driver in the tokio runtime that [`build`](Self::build) is called in, which must
+    /// have its timers and I/O enabled.
+    ///
+    /// Meant for tests with a paused clock: a runtime that is blocked can cost the lease.
+    pub fn in_current_runtime(mut self) -> Self {
+        self.here = true;
+        self
+    }
+
+    /// Reads these clocks instead of those of the host.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: crate::clock::TestClock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Starts the driver.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no randomness or no thread to give, or, in the current runtime, when
+    /// there is none.
+    pub fn build(self) -> Locks {
+        let id = ClientId::from_random(getrandom::u64().expect("the system has randomness"));
+        let info = ClientInfo {
+            name: client_name(self.name).into(),
+            processes: self.processes.unwrap_or_else(ProcessSet::current),
+            bell: None,
+            lease: self.lease,
+        };
+        let store = self.backend.describe();
+        let deadline = Arc::new(Deadline::new());
+        let config = Config {
+            id,
+            info: info.clone(),
+            backend: self.backend,
+            clock: self.clock.clone(),
+            deadline: deadline.clone(),
+            patience: self.patience,
+            bytes_max: self.bytes_max,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        if self.here {
+            tokio::spawn(Actor::new(config, received).run());
+        } else {
+            let drive = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.expect("the system has what a runtime needs");
+                runtime.block_on(async { Actor::new(config, received).run().await });
+            };
+            let thread = std::thread::Builder::new().name("interlock".into());
+            thread.spawn(drive).expect("the system has a thread to give");
+        }
+        Locks {
+            inner: Arc::new(Client {
+                id,
+                info: Arc::new(info),
+                store,
+                deadline,
+                clock: self.clock,
+                numbers: AtomicU64::new(1),
+                commands,
+            }),
+        }
+    }
+}
+
+/// A name that can be in a table: that given, or that of the program.
+fn client_name(given: Option<String>) -> String {
+    let program = || {
+        let path = std::env::args_os().next().map(std::path::PathBuf::from)?;
+        Some(path.file_name()?.to_string_lossy().into_owned())
+    };
+    let name = given.or_else(program).unwrap_or_default();
+    let mut clean: String = name.replace(char::is_control, "?");
+    clean.truncate(clean.floor_char_boundary(crate::LockName::BYTES_MAX));
+    if clean.is_empty() { "unnamed".into() } else { clean }
+}
