@@ -79,6 +79,10 @@ fn two_users_of_a_group_share_a_store() {
     let path = dir.path().join("new/locks.db");
     drop(SqliteOptions::new(&path).group_id(GROUP).open().unwrap());
     assert_eq!(fs::metadata(&path).unwrap().gid(), GROUP);
+    // Also where the directory does not hand its group down.
+    let beside = dir.path().join("locks.db");
+    drop(SqliteOptions::new(&beside).group_id(GROUP).open().unwrap());
+    assert_eq!(fs::metadata(&beside).unwrap().gid(), GROUP);
     let mut users = Vec::new();
     for user in [NOBODY, NOBODY - 1] {
         match process(test, &path).uid(user).gid(GROUP).spawn() {
@@ -302,19 +306,29 @@ fn a_deleted_file_is_an_absent_cell() {
 
 #[test]
 fn a_deleted_log_parts_nobody_from_the_others() {
-    let (_dir, path) = fresh();
-    let backend = open(&path);
-    swap(&backend, 0, 7, b"mine").unwrap();
-    fs::remove_file(beside(&path, "-wal")).unwrap();
-    fs::remove_file(beside(&path, "-shm")).unwrap();
-    let swapped = swap(&backend, 7, 8, b"next").unwrap() == Swap::Swapped;
-    // Not through this process, where SQLite shares what it has in memory.
-    let seen = std::process::Command::new("sqlite3")
-        .arg(&path)
-        .arg("SELECT count(*) FROM interlock WHERE version = 8")
-        .output();
-    match seen {
-        Ok(seen) => assert_eq!(String::from_utf8_lossy(&seen.stdout).trim() == "1", swapped),
-        Err(e) => eprintln!("skipped the other process: cannot run sqlite3: {e}"),
+    for deleted in [&["-wal"][..], &["-shm"], &["-wal", "-shm"]] {
+        let (_dir, path) = fresh();
+        let backend = open(&path);
+        swap(&backend, 0, 7, b"mine").unwrap();
+        for suffix in deleted {
+            fs::remove_file(beside(&path, suffix)).unwrap();
+        }
+        let swapped = swap(&backend, 7, 8, b"next").unwrap() == Swap::Swapped;
+        // All are there again, so that others find them too.
+        for suffix in deleted {
+            assert!(beside(&path, suffix).exists(), "{deleted:?}");
+        }
+        // Not through this process, where SQLite shares what it has in memory.
+        let seen = std::process::Command::new("sqlite3")
+            .arg(&path)
+            .arg("SELECT count(*) FROM interlock WHERE version = 8")
+            .output();
+        match seen {
+            Ok(seen) => {
+                let seen = String::from_utf8_lossy(&seen.stdout).trim() == "1";
+                assert_eq!(seen, swapped, "{deleted:?}");
+            }
+            Err(e) => eprintln!("skipped the other process: cannot run sqlite3: {e}"),
+        }
     }
 }
