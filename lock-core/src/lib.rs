@@ -6,6 +6,8 @@ mod memory;
 mod name;
 pub mod process;
 mod request;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 pub use ids::{ClientId, IdError, RequestId, TaskId};
