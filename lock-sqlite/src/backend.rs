@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 
-use crate::cell::{Cell, judge};
+use crate::cell::{Cell, judge, may_pass};
 use crate::file::{Identity, StoreFile};
 
 const DEFAULT_NAMESPACE: &str = "default";
 const NAMESPACE_BYTES_MAX: usize = 255;
 
+/// Opening is tried again while somebody else makes the same store, or the files beside it.
 const OPENING_ATTEMPTS: usize = 5;
+const OPENING_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often in a row a file may turn out to be another one.
 const REPLACED_MAX: usize = 5;
@@ -152,12 +155,10 @@ impl SqliteBackend {
                     let message = format!("cannot use {} as a store: {what}", path.display());
                     return Err(BackendError::new(BackendErrorKind::Misconfigured, message));
                 }
-                Err(e) => {
-                    let e = self.error("open", false, e);
-                    if e.kind() != BackendErrorKind::Busy || attempt == OPENING_ATTEMPTS {
-                        return Err(e);
-                    }
+                Err(e) if attempt == OPENING_ATTEMPTS || !may_pass(&e) => {
+                    return Err(self.error("open", false, e));
                 }
+                Err(_) => std::thread::sleep(OPENING_PAUSE),
             }
             attempt += 1;
         }

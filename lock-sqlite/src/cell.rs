@@ -77,6 +77,12 @@ impl Cell {
         }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         connection.busy_timeout(Duration::ZERO)?;
+        // A log that another user of the group is just making has not got its mode yet: SQLite opens
+        // it read-only then, and says so only to those who write.
+        match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            result => result?,
+        }
         Ok(Ok(Self { connection }))
     }
 
@@ -153,6 +159,14 @@ fn recognize(transaction: &Transaction<'_>) -> rusqlite::Result<Recognized> {
     })
 }
 
+/// Whether opening may succeed in a moment, because others open the same store now.
+pub(crate) fn may_pass(error: &rusqlite::Error) -> bool {
+    let (kind, _) = judge(error, false);
+    let code = error.sqlite_error_code();
+    kind == BackendErrorKind::Busy
+        || matches!(code, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
+}
+
 /// Sorts an error by what it says about the swap, if it was one, and about the file.
 pub(crate) fn judge(error: &rusqlite::Error, swapping: bool) -> (BackendErrorKind, &'static str) {
     use BackendErrorKind as Kind;
@@ -179,7 +193,9 @@ pub(crate) fn judge(error: &rusqlite::Error, swapping: bool) -> (BackendErrorKin
             (Kind::Misconfigured, "its table is not what a release of ours makes")
         }
         None => (Kind::Misconfigured, "it has a row that no release of ours writes"),
-        Some(Code::CannotOpen) => (Kind::Unavailable, "SQLite cannot open it"),
+        Some(Code::CannotOpen) => {
+            (Kind::Unavailable, "SQLite cannot open it or the files beside it")
+        }
         // The commit may have reached the log, from which a recovery would take it.
         Some(_) if swapping => (Kind::OutcomeUnknown, "it failed while it wrote"),
         Some(_) => (Kind::Unavailable, "it failed while it read"),

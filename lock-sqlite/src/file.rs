@@ -86,6 +86,8 @@ impl StoreFile {
             )));
         }
         refuse_unwritable(dir, Access::WRITE_OK | Access::EXEC_OK)?;
+        // The files beside it may lack their mode for a moment: those are left to SQLite.
+        refuse_unwritable(&self.path, Access::READ_OK | Access::WRITE_OK)?;
         for path in [self.path.clone(), self.beside("-wal"), self.beside("-shm")] {
             match fs::symlink_metadata(&path) {
                 Ok(metadata) => {
@@ -93,7 +95,6 @@ impl StoreFile {
                     if shared {
                         refuse_stranger(&path, metadata.uid(), dir_metadata.uid())?;
                     }
-                    refuse_unwritable(&path, Access::READ_OK | Access::WRITE_OK)?;
                 }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(io_error("look at", &path, e)),
