@@ -23,6 +23,8 @@ mod sys {
     #[derive(Debug)]
     pub(crate) struct Bell {
         socket: tokio::net::UnixDatagram,
+        /// Rings the others.
+        clapper: UnixDatagram,
         namespace: u64,
     }
 
@@ -35,7 +37,10 @@ mod sys {
                 let namespace = std::fs::metadata("/proc/self/ns/net")?.ino();
                 let socket = UnixDatagram::bind_addr(&address(id)?)?;
                 socket.set_nonblocking(true)?;
-                Ok(Self { socket: tokio::net::UnixDatagram::from_std(socket)?, namespace })
+                let clapper = UnixDatagram::unbound()?;
+                clapper.set_nonblocking(true)?;
+                let socket = tokio::net::UnixDatagram::from_std(socket)?;
+                Ok(Self { socket, clapper, namespace })
             };
             open().ok()
         }
@@ -48,11 +53,7 @@ mod sys {
         /// Rings the bell of another client. Nothing is waited for and nothing can fail.
         pub(crate) fn ring(&self, id: ClientId) {
             if let Ok(address) = address(id) {
-                let socket = UnixDatagram::unbound();
-                let _ = socket.and_then(|socket| {
-                    socket.set_nonblocking(true)?;
-                    socket.send_to_addr(&[], &address)
-                });
+                let _ = self.clapper.send_to_addr(&[], &address);
             }
         }
 

@@ -149,10 +149,8 @@ impl Guard {
     /// When the future is dropped it may be done or not.
     pub async fn downgrade(&self) -> Result<(), VerifyError> {
         let number = self.id.number;
-        match self.client.ask(|reply| Command::Downgrade { number, reply }).await? {
-            true => Ok(()),
-            false => Err(HoldError::Lost.into()),
-        }
+        let held = self.client.ask(|reply| Command::Downgrade { number, reply }).await?;
+        if held { Ok(()) } else { Err(HoldError::Lost.into()) }
     }
 }
 

@@ -62,6 +62,8 @@ pub mod process;
 mod request;
 pub mod table;
 mod task;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 pub use blocking::{BlockingGuard, BlockingLocks, BlockingTask};

@@ -460,7 +460,6 @@ fn client_name(given: Option<String>) -> String {
         Some(path.file_name()?.to_string_lossy().into_owned())
     };
     let name = given.or_else(program).unwrap_or_default();
-    let mut clean: String = name.replace(char::is_control, "?");
-    clean.truncate(clean.floor_char_boundary(crate::LockName::BYTES_MAX));
+    let clean = crate::name::cleaned(&name);
     if clean.is_empty() { "unnamed".into() } else { clean }
 }

@@ -80,6 +80,18 @@ pub(crate) fn check(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// A text for people that fits: without control characters, and cut off at the longest length.
+pub(crate) fn cleaned(text: &str) -> String {
+    let mut clean = String::new();
+    for character in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if clean.len() + character.len_utf8() > LockName::BYTES_MAX {
+            break;
+        }
+        clean.push(character);
+    }
+    clean
+}
+
 impl FromStr for LockName {
     type Err = NameError;
 

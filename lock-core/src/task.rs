@@ -78,8 +78,7 @@ impl Task {
     /// Control characters are replaced, and what is longer than 512 bytes is cut off.
     #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
-        let mut note = note.into().replace(char::is_control, " ");
-        note.truncate(note.floor_char_boundary(crate::LockName::BYTES_MAX));
+        let note = name::cleaned(&note.into());
         self.note = (!note.is_empty()).then(|| note.into());
         self
     }

@@ -1,1 +1,53 @@
-//! SQLite backend.
+//! A SQLite file as a store of locks: for the processes of one host, without a server.
+//!
+//! ```
+//! use lock_core::{LockBackend, Version};
+//! use lock_sqlite::SqliteBackend;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("locks.db");
+//! let backend = SqliteBackend::open(&path)?;
+//! let cell = pollster::block_on(backend.load())?;
+//! assert_eq!(cell.version, Version::ABSENT);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it promises
+//!
+//! A swap is one transaction in a write-ahead log, synced to disk before it is answered, so it
+//! survives `kill -9` and a power cut as far as the disk keeps what it has confirmed. SQLite has one
+//! writer per file: who comes while another writes is told [`Busy`], and the driver tries again.
+//! Namespaces in one file share that writer, so give what is busy a file of its own.
+//!
+//! All calls are inline and block their thread for as long as SQLite takes: one sync of a local
+//! disk for a swap (two more when the log is folded into the database, about every thousand pages),
+//! hardly anything for a load.
+//!
+//! # Looking into it
+//!
+//! `sqlite3 locks.db 'select * from interlock'` shows the cells.
+//!
+//! # Backup and restore
+//!
+//! Back it up with `sqlite3 locks.db ".backup copy.db"`; a plain copy misses what is only in the
+//! log. To restore, **remove `locks.db`, `locks.db-wal` and `locks.db-shm`, then move the copy into
+//! place**: a log that stays behind is applied by SQLite to a database it does not belong to, and a
+//! copy written over the file in place damages it for those who have it open. Processes that use the
+//! store may run on: they notice that the file is another one before they use it again. A store that
+//! was deleted is an absent cell; the next load makes the file anew.
+//!
+//! # Who may use it
+//!
+//! The file is created with mode 0600 in a directory of mode 0700, or with
+//! [`group_access`](SqliteOptions::group_access) 0660 in 02770. What exists already keeps its modes.
+//! Not used are: a symbolic link or anything else that is not a regular file, a directory in which
+//! everybody may replace files, in a directory such as `/tmp` a file of somebody else, and a network
+//! file system.
+//!
+//! [`Busy`]: lock_core::BackendErrorKind::Busy
+
+mod backend;
+mod cell;
+mod file;
+
+pub use backend::{SqliteBackend, SqliteOptions};

@@ -561,14 +561,14 @@ impl Actor {
                 match result {
                     Ok(snapshot) => {
                         self.pace.answered();
-                        match self.learn(snapshot, sent) {
+                        match self.learn(&snapshot, sent) {
                             Ok(()) => {
                                 self.failure = None;
                                 self.need_as_of = self.need_as_of.filter(|need| *need > sent);
                                 self.answer_reads();
                             }
                             Err(error) => {
-                                self.misconfigured(StoreError::table(&self.store, error));
+                                self.misconfigured(&StoreError::table(&self.store, error));
                             }
                         }
                     }
@@ -610,7 +610,7 @@ impl Actor {
                 self.failure = Some(StoreError::backend(&self.store, error));
             }
             BackendErrorKind::Misconfigured => {
-                self.misconfigured(StoreError::backend(&self.store, error));
+                self.misconfigured(&StoreError::backend(&self.store, error));
             }
             _ => {
                 tracing::debug!(%error, store = %self.store, "store failed");
@@ -621,8 +621,8 @@ impl Actor {
     }
 
     /// Somebody has to act: whoever waits for an answer gets the error at once.
-    fn misconfigured(&mut self, error: StoreError) {
-        tracing::debug!(%error, "store cannot be used");
+    fn misconfigured(&mut self, error: &StoreError) {
+        tracing::debug!(error = %error, "store cannot be used");
         self.pace.failed(Instant::now());
         self.failure = Some(error.clone());
         self.cached = None;

@@ -44,7 +44,7 @@ impl Lease {
     /// Until when holds are certain.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let length = self.length?;
-        Some(self.renewed? + length - length / MARGIN)
+        Some(self.renewed? + length * (MARGIN - 1) / MARGIN)
     }
 
     /// When it should be renewed.

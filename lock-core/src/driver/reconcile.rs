@@ -18,7 +18,7 @@ const WAITERS_MAX: usize = 64;
 
 impl Actor {
     /// Takes over a snapshot that was read after `sent`.
-    pub(super) fn learn(&mut self, cell: Snapshot, sent: Instant) -> Result<(), TableError> {
+    pub(super) fn learn(&mut self, cell: &Snapshot, sent: Instant) -> Result<(), TableError> {
         if self.unresolved.is_some_and(|expected| expected != cell.version) {
             self.unresolved = None; // The version has moved: that swap can never be applied.
         }
@@ -30,7 +30,7 @@ impl Actor {
                 if cached.as_ref().is_some_and(|cached| cached.version != cell.version) {
                     self.pace.met_rival();
                 }
-                let table = LockTable::decode(&cell)?;
+                let table = LockTable::decode(cell)?;
                 *cached = Some(Cached { version: cell.version, table, as_of: sent });
                 // Something older than what was seen may come from a replica that lags, or from a
                 // store that was restored. A swap on it tells which; until then it decides nothing.
