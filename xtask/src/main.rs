@@ -1,2 +1,58 @@
-//! Tasks.
-fn main() {}
+//! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
+
+mod msrv;
+
+use std::{env, process::Command, process::ExitCode, time::Instant};
+
+use clap::Parser;
+
+/// The commands of `cargo xtask`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
+enum Task {
+    /// Passes all tests: needs nothing but the Rust toolchain and a C compiler.
+    Test,
+}
+
+/// Why a step failed, for people.
+type Failure = String;
+
+/// A step's name, and how it is run.
+type Step = (&'static str, fn() -> Result<(), Failure>);
+
+fn main() -> ExitCode {
+    match Task::parse() {
+        Task::Test => run(&[
+            ("each crate's rust-version covers its dependencies", msrv::check),
+            ("unit, integration and documentation tests", || {
+                cargo(&["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
+            }),
+        ]),
+    }
+}
+
+/// Runs every step, also after one failed: one run tells all that is wrong.
+fn run(steps: &[Step]) -> ExitCode {
+    let mut report = Vec::new();
+    let mut failed = false;
+    for (name, step) in steps {
+        println!("xtask: {name}");
+        let started = Instant::now();
+        let result = step();
+        failed |= result.is_err();
+        let seconds = started.elapsed().as_secs();
+        report.push(match result {
+            Ok(()) => format!("ok      {name} ({seconds} s)"),
+            Err(failure) => format!("FAILED  {name} ({seconds} s): {failure}"),
+        });
+    }
+    println!("\nxtask: summary\n{}", report.join("\n"));
+    ExitCode::from(u8::from(failed))
+}
+
+/// Runs the cargo that runs us.
+fn cargo(args: &[&str]) -> Result<(), Failure> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(args).status().map_err(|e| format!("cargo: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
+}

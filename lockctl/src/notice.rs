@@ -1,0 +1,19 @@
+//! What `lockctl` says to people: one line on stderr each, so that stdout stays CMD's own.
+
+use std::{fmt::Display, io::Write};
+
+/// Says something on stderr; a stderr that cannot be written stops nothing.
+pub(crate) fn say(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "lockctl: {text}");
+}
+
+/// Says an error with all its causes.
+pub(crate) fn say_error(error: &dyn std::error::Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    say(text);
+}

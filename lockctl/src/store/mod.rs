@@ -1,0 +1,249 @@
+//! Which store and settings are meant: options, environment, configuration files and defaults, in this order.
+
+mod config;
+mod url;
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub(crate) use config::Lease;
+use config::{Config, ConfigError};
+pub(crate) use url::Store;
+use url::UrlError;
+
+/// The variable that names a store.
+pub(crate) const STORE_VARIABLE: &str = "LOCKCTL_STORE";
+/// The variable that names a namespace.
+pub(crate) const NAMESPACE_VARIABLE: &str = "LOCKCTL_NAMESPACE";
+
+/// What a command works with.
+#[derive(Debug)]
+#[allow(dead_code)] // Read where the locks are taken.
+pub(crate) struct Settings {
+    /// The store; its `Display` shows no password.
+    pub(crate) store: Store,
+    /// Who chose the store.
+    pub(crate) chosen_by: Choice,
+    /// The namespace, where one was chosen.
+    pub(crate) namespace: Option<String>,
+    /// The exit status for busy locks, where one was configured.
+    pub(crate) busy_status: Option<u8>,
+    /// The time between TERM and KILL, where one was configured.
+    pub(crate) kill_grace: Option<Duration>,
+    /// The lease, where one was configured.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Who chose a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// `--store`.
+    Option,
+    /// `LOCKCTL_STORE`.
+    Environment,
+    /// This configuration file.
+    File(PathBuf),
+    /// Nobody.
+    Default,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Choice::Option => f.write_str("--store"),
+            Choice::Environment => f.write_str(STORE_VARIABLE),
+            Choice::File(path) => write!(f, "{}", path.display()),
+            Choice::Default => f.write_str("the default"),
+        }
+    }
+}
+
+/// Why there are no settings; all of it is a bad configuration (exit 78).
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The URL is bad, or its backend missing.
+    #[error("store given by {by}")]
+    Url {
+        /// Who gave it.
+        by: Choice,
+        /// What is wrong.
+        source: UrlError,
+    },
+    /// A variable that is no text.
+    #[error("{0} is not UTF-8")]
+    NotText(&'static str),
+    /// `--store` with a password.
+    #[error(
+        "--store with a password shows it to every user who runs ps: put the URL into {STORE_VARIABLE} \
+         or a configuration file"
+    )]
+    PasswordInArguments,
+    /// A configuration file is bad.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Nothing says where the user's store is.
+    #[error("HOME is not set, so there is no default store: pass --store or set {STORE_VARIABLE}")]
+    NoHome,
+    /// Under sudo nobody chose a store.
+    #[error(
+        "under sudo it is not clear whose store is meant: root's own ({root_store}) excludes nobody \
+         who uses the store of user {user}; pass --store, set {STORE_VARIABLE} or write {}",
+        config.display()
+    )]
+    Sudo {
+        /// The store that root would get.
+        root_store: Store,
+        /// The user who called sudo.
+        user: String,
+        /// The system's configuration file.
+        config: PathBuf,
+    },
+    /// The working directory, which a relative path needs, is gone.
+    #[error("the working directory, to which {by} is relative, cannot be told")]
+    WorkingDirectory {
+        /// Who gave the path.
+        by: Choice,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What the settings are found in: the process's own, or a test's.
+pub(crate) struct Surroundings<'a> {
+    /// A variable of the environment.
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Whether the effective user is root.
+    pub(crate) is_root: bool,
+    /// The system's configuration file.
+    pub(crate) system_config: &'a Path,
+    /// The working directory.
+    pub(crate) working_dir: &'a dyn Fn() -> io::Result<PathBuf>,
+}
+
+impl Surroundings<'static> {
+    /// Those of this process.
+    pub(crate) fn of_process() -> Self {
+        Surroundings {
+            variable: &|name| env::var_os(name),
+            is_root: rustix::process::geteuid().is_root(),
+            system_config: Path::new("/etc/lockctl.toml"),
+            working_dir: &env::current_dir,
+        }
+    }
+}
+
+impl Settings {
+    /// Finds them; `store` and `namespace` are those given as options.
+    pub(crate) fn find(
+        store: Option<&str>,
+        namespace: Option<&str>,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, SettingsError> {
+        let user_config =
+            around.user_dir("XDG_CONFIG_HOME", ".config").map(|d| d.join("lockctl.toml"));
+        let user = user_config.as_deref().map(config::read).transpose()?.unwrap_or_default();
+        let system = config::read(around.system_config)?;
+        let (store, chosen_by) = around.store(store, &user, user_config.as_deref(), &system)?;
+        let namespace = match namespace {
+            Some(namespace) => Some(namespace.to_owned()),
+            None => around.text(NAMESPACE_VARIABLE)?.or(user.namespace).or(system.namespace),
+        };
+        Ok(Self {
+            store,
+            chosen_by,
+            namespace,
+            busy_status: user.busy_status.or(system.busy_status),
+            kill_grace: user.kill_grace.or(system.kill_grace),
+            lease: user.lease.or(system.lease),
+        })
+    }
+
+    /// What CMD's environment says of the store: `None` is a variable to be removed.
+    ///
+    /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there.
+    pub(crate) fn for_child(&self) -> [(&'static str, Option<OsString>); 2] {
+        let namespace = self.namespace.clone().map(OsString::from);
+        [(STORE_VARIABLE, Some(self.store.url())), (NAMESPACE_VARIABLE, namespace)]
+    }
+}
+
+impl Surroundings<'_> {
+    fn store(
+        &self,
+        option: Option<&str>,
+        user: &Config,
+        user_config: Option<&Path>,
+        system: &Config,
+    ) -> Result<(Store, Choice), SettingsError> {
+        if option.is_some_and(url::has_password) {
+            return Err(SettingsError::PasswordInArguments);
+        }
+        let variable = self.text(STORE_VARIABLE)?;
+        let (url, by) = if let Some(url) = option {
+            (url, Choice::Option)
+        } else if let Some(url) = &variable {
+            (url.as_str(), Choice::Environment)
+        } else if let (Some(url), Some(file)) = (&user.store, user_config) {
+            (url.as_str(), Choice::File(file.to_owned()))
+        } else if let Some(url) = &system.store {
+            (url.as_str(), Choice::File(self.system_config.to_owned()))
+        } else {
+            return Ok((self.default_store()?, Choice::Default));
+        };
+        let base = match by {
+            Choice::File(_) => None,
+            _ => Some((self.working_dir)()),
+        };
+        let parsed = url::parse(url, base.as_ref().and_then(|dir| dir.as_deref().ok()));
+        match (parsed, base) {
+            (Err(UrlError::Relative(_)), Some(Err(source))) => {
+                Err(SettingsError::WorkingDirectory { by, source })
+            }
+            (Err(source), _) => Err(SettingsError::Url { by, source }),
+            (Ok(store), _) => Ok((store, by)),
+        }
+    }
+
+    fn default_store(&self) -> Result<Store, SettingsError> {
+        if !self.is_root {
+            let dir =
+                self.user_dir("XDG_STATE_HOME", ".local/state").ok_or(SettingsError::NoHome)?;
+            return Ok(Store::Sqlite(dir.join("lockctl/locks.db")));
+        }
+        let root_store = Store::Sqlite("/var/lib/lockctl/locks.db".into());
+        match (self.variable)("SUDO_UID") {
+            Some(uid) if uid != "0" => {
+                let user = (self.variable)("SUDO_USER").unwrap_or(uid);
+                Err(SettingsError::Sudo {
+                    root_store,
+                    user: user.to_string_lossy().into_owned(),
+                    config: self.system_config.to_owned(),
+                })
+            }
+            _ => Ok(root_store),
+        }
+    }
+
+    /// A directory of the user as the XDG specification finds it: a relative one counts as not set.
+    fn user_dir(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let absolute =
+            |name: &str| (self.variable)(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+    }
+
+    /// A variable's text; an empty one counts as not set.
+    fn text(&self, name: &'static str) -> Result<Option<String>, SettingsError> {
+        match (self.variable)(name).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => value.into_string().map(Some).map_err(|_| SettingsError::NotText(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

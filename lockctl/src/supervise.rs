@@ -1,0 +1,253 @@
+//! The run: what happens from CMD's start until no process of its group lives.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus, wait},
+};
+use signal_hook::{consts::SIGSTOP, low_level};
+
+use crate::{
+    exit::Exit,
+    group::{Group, Members, is_stopped},
+    launch::{LaunchError, Shim, Started},
+    notice,
+    signals::Received,
+};
+
+/// How long processes may outlive CMD until something is said of it.
+const LINGER_NOTICE: Duration = Duration::from_secs(1);
+/// How soon the group is looked at again when nothing was heard of it.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
+/// How late at most, for a process of the run whose parent is alive and not of the run.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What a run has to react to.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A signal arrived.
+    Signal(Received),
+    #[allow(dead_code)] // Sent by who watches the locks.
+    /// The run has to be ended, for a lock is lost or will be; with the reason for people.
+    EndRun(String),
+}
+
+/// How a run is watched.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    /// What people call the run: the task's name.
+    pub(crate) name: &'a str,
+    /// The time between TERM and KILL when the run has to be ended.
+    pub(crate) kill_grace: Duration,
+    /// Whether to say nothing about processes that outlive CMD.
+    pub(crate) quiet: bool,
+}
+
+/// Reacts to an event before CMD is started; says how `lockctl` has to end if nothing comes of the run.
+///
+/// Withdraw the shim and the request then.
+pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
+    match event {
+        Event::EndRun(_) => Some(Exit::Lost),
+        Event::Signal(received) => match received.signal {
+            None => shim.ended().map(Exit::of_child),
+            Some(signal) if received.asks_to_end() => Some(Exit::Signal(signal.as_raw())),
+            Some(Signal::TSTP) => {
+                stop_ourselves();
+                None
+            }
+            Some(_) => None,
+        },
+    }
+}
+
+/// Watches over a started CMD until its whole group is gone; says how `lockctl` has to end.
+///
+/// # Errors
+///
+/// CMD could not be executed, of which nothing is left then.
+pub(crate) fn until_end(
+    started: Started,
+    events: &Receiver<Event>,
+    watch: &Watch<'_>,
+) -> Result<Exit, LaunchError> {
+    let group = Group::new(started.pid(), started.grouping());
+    let mut run =
+        Run { started, group, watch, ended: None, ending: None, look_again: LOOK_AGAIN_MIN };
+    while !run.is_over() {
+        let event = match run.next_look() {
+            None => events.recv().map_err(RecvTimeoutError::from),
+            Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Ok(event) => run.react(&event),
+            Err(RecvTimeoutError::Timeout) => {
+                run.look_again = (2 * run.look_again).min(LOOK_AGAIN_MAX);
+            }
+            // Nobody can tell anything any more, which is a defect: look by ourselves.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK_AGAIN_MIN),
+        }
+    }
+    run.result()
+}
+
+struct Run<'a> {
+    started: Started,
+    group: Group,
+    watch: &'a Watch<'a>,
+    ended: Option<Ended>,
+    ending: Option<Ending>,
+    look_again: Duration,
+}
+
+/// CMD's own end, which its group may outlive.
+struct Ended {
+    status: WaitStatus,
+    at: Instant,
+    is_said: bool,
+}
+
+/// The end that was put to the run.
+struct Ending {
+    kill_at: Instant,
+    lost: bool,
+}
+
+impl Run<'_> {
+    fn react(&mut self, event: &Event) {
+        // Whatever happened, it may have changed the group.
+        self.look_again = LOOK_AGAIN_MIN;
+        match event {
+            Event::EndRun(why) => {
+                notice::say(format_args!("ending {}: {why}", self.watch.name));
+                self.end(true);
+            }
+            Event::Signal(received) => {
+                let Some(signal) = received.signal else { return };
+                match &self.ended {
+                    // CMD is over, and somebody wants us to be: its background processes may ignore
+                    // Ctrl-C, as a script's do, and would keep the locks for ever.
+                    Some(_) if received.asks_to_end() => self.end(false),
+                    Some(_) => self.signal_all(signal),
+                    None if received.concerns_child(self.started.grouping()) => {
+                        self.group.pass_on(signal);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Starts to end the run: TERM now, KILL after the grace.
+    fn end(&mut self, lost: bool) {
+        self.signal_all(Signal::TERM);
+        // What is stopped could not end in peace.
+        self.signal_all(Signal::CONT);
+        let kill_at = Instant::now() + self.watch.kill_grace;
+        match &mut self.ending {
+            Some(ending) => ending.lost |= lost,
+            None => self.ending = Some(Ending { kill_at, lost }),
+        }
+    }
+
+    /// Takes in what the children did, and says whether nothing of the run lives.
+    fn is_over(&mut self) -> bool {
+        let has_children = self.reap();
+        if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
+            self.signal_all(Signal::KILL);
+        }
+        let Some(ended) = &mut self.ended else { return false };
+        let members = if has_children { self.group.members() } else { Ok(Members::Gone) };
+        match members {
+            Ok(Members::Gone) => return true,
+            Ok(Members::Alive(pids)) => {
+                if !ended.is_said && ended.at.elapsed() >= LINGER_NOTICE {
+                    ended.is_said = true;
+                    if !self.watch.quiet {
+                        say_lingering(self.watch.name, &pids);
+                    }
+                }
+            }
+            // Not to know means not to be free.
+            Ok(Members::Hidden) | Err(_) => {}
+        }
+        false
+    }
+
+    /// Reaps all that ended; false when there is no child left, so that none can have descendants.
+    fn reap(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((pid, status))) if pid == self.started.pid() => {
+                    self.child_changed(pid, status);
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn child_changed(&mut self, pid: Pid, status: WaitStatus) {
+        let by_job_control = status.stopping_signal().is_some_and(|signal| {
+            [Signal::TSTP, Signal::TTIN, Signal::TTOU].iter().any(|stop| stop.as_raw() == signal)
+        });
+        if by_job_control && has_terminal() && is_stopped(pid) {
+            // The shell has to see that the job is stopped. Its `fg` continues us, and we the child.
+            stop_ourselves();
+        }
+        if status.exited() || status.signaled() {
+            let at = Instant::now();
+            self.ended = Some(Ended { status, at, is_said: false });
+        }
+    }
+
+    /// When to look at the group again though nothing is heard.
+    fn next_look(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let lingering = self.ended.as_ref().map(|_| now + self.look_again);
+        let kill = self.ending.as_ref().map(|ending| ending.kill_at.max(now + LOOK_AGAIN_MIN));
+        lingering.into_iter().chain(kill).min()
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        if let Err(error) = self.group.signal_all(signal) {
+            notice::say(format_args!("cannot find the processes of {}: {error}", self.watch.name));
+        }
+    }
+
+    fn result(self) -> Result<Exit, LaunchError> {
+        if let Some(failure) = self.started.failure() {
+            return Err(failure);
+        }
+        let lost = self.ending.is_some_and(|ending| ending.lost);
+        Ok(match self.ended {
+            _ if lost => Exit::Lost,
+            Some(ended) => Exit::of_child(ended.status),
+            None => Exit::System,
+        })
+    }
+}
+
+fn say_lingering(name: &str, pids: &[Pid]) {
+    let shown: Vec<String> = pids.iter().take(5).map(|pid| pid.as_raw_pid().to_string()).collect();
+    let more = if pids.len() > shown.len() { " …" } else { "" };
+    let pids = shown.join(", ");
+    notice::say(format_args!(
+        "{name} ended, but processes of its group still run (pid {pids}{more}): keeping its locks"
+    ));
+}
+
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Stops this process until somebody continues it.
+fn stop_ourselves() {
+    // It cannot fail for ourselves; if it did, we would only go on.
+    let _ = low_level::raise(SIGSTOP);
+}

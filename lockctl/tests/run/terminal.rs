@@ -1,0 +1,185 @@
+//! In a terminal's foreground: job control works as without `lockctl`. The terminal is a pseudo one.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt, process::ExitStatusExt},
+    },
+    process::{Child, Command, ExitStatus},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::{
+    fs::OFlags,
+    process::{Pid, getpgid},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use crate::world::{World, content, is_dead, poll, state};
+
+/// A bash that leads the session of a terminal.
+struct Terminal {
+    keyboard: File,
+    screen: Arc<Mutex<String>>,
+    bash: Child,
+}
+
+impl Terminal {
+    fn bash(world: &World, arguments: &[&str]) -> Self {
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let path = OsStr::from_bytes(name.as_bytes());
+        let slave: OwnedFd = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags)
+            .open(path)
+            .unwrap()
+            .into();
+        let mut command = Command::new("setsid");
+        world.furnish(&mut command);
+        command.args(["--ctty", "bash", "--norc"]).args(arguments);
+        command.env("PS1", "$ ").env_remove("PROMPT_COMMAND");
+        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        let bash = command.spawn().unwrap();
+        let keyboard = File::from(master);
+        let screen = Arc::new(Mutex::new(String::new()));
+        let (mut reader, shown) = (keyboard.try_clone().unwrap(), screen.clone());
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Terminal { keyboard, screen, bash }
+    }
+
+    /// Runs a script file, as a user does from a terminal.
+    fn script(world: &World, text: &str) -> Self {
+        fs::write(world.path("script"), text).unwrap();
+        Self::bash(world, &["script"])
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn screen(&self) -> String {
+        self.screen.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        poll(&format!("{text:?} is shown"), || self.screen().contains(text).then_some(()));
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        poll("bash ends", || self.bash.try_wait().unwrap())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.bash.kill();
+        let _ = self.bash.wait();
+        if thread::panicking() {
+            eprintln!("the screen:\n{}", self.screen());
+        }
+    }
+}
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+fn pid_in(world: &World, file: &str) -> Pid {
+    Pid::from_raw(content(&world.path(file)).trim().parse().unwrap()).unwrap()
+}
+
+#[test]
+fn ctrl_c_stops_the_script() {
+    let world = World::new();
+    let script = "\"$LOCKCTL\" run -- sh -c 'echo $$ >child; exec sleep 60'\necho went on >after\n";
+    let mut terminal = Terminal::script(&world, script);
+    let child = pid_in(&world, "child");
+    assert_eq!(getpgid(Some(child)), Ok(Pid::from_child(&terminal.bash)), "the terminal's group");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.wait().signal(), Some(2));
+    assert!(is_dead(child));
+    assert!(!world.path("after").exists());
+}
+
+#[test]
+fn a_command_that_handles_ctrl_c_gets_it_once_and_the_script_goes_on() {
+    let world = World::new();
+    let script = "\"$LOCKCTL\" run -- bash -c 'trap \"echo x >>caught\" INT; echo $$ >child; \
+                  until [ -e go ]; do sleep 0.02; done; exit 5'\necho $? >after\n";
+    let mut terminal = Terminal::script(&world, script);
+    pid_in(&world, "child");
+    terminal.type_in(CTRL_C);
+    poll("it is caught", || world.path("caught").exists().then_some(()));
+    fs::write(world.path("go"), "").unwrap();
+    assert_eq!(content(&world.path("after")), "5\n");
+    assert_eq!(content(&world.path("caught")), "x\n");
+    terminal.wait();
+}
+
+#[test]
+fn ctrl_z_and_fg_stop_and_continue_both() {
+    let world = World::new();
+    let mut terminal = Terminal::bash(&world, &["-i"]);
+    terminal.type_in("\"$LOCKCTL\" run -- sh -c 'echo $$ >child; echo $PPID >parent; exec cat'\n");
+    let (child, lockctl) = (pid_in(&world, "child"), pid_in(&world, "parent"));
+    for _ in 0..3 {
+        terminal.type_in(CTRL_Z);
+        for pid in [child, lockctl] {
+            poll("both are stopped", || (state(pid) == Some('T')).then_some(()));
+        }
+        terminal.type_in("fg\n");
+        for pid in [child, lockctl] {
+            poll("both go on", || (state(pid) == Some('S')).then_some(()));
+        }
+    }
+    // The command reads from the terminal, which a background group cannot.
+    terminal.type_in("typed\n");
+    poll("it is echoed by the terminal and by cat", || {
+        (terminal.screen().matches("typed").count() == 2).then_some(())
+    });
+    terminal.type_in(CTRL_C);
+    // Ctrl-C also throws away what was typed and not read.
+    poll("both end", || (is_dead(child) && is_dead(lockctl)).then_some(()));
+    terminal.type_in("echo status=$?\n");
+    terminal.shows("status=130");
+    terminal.type_in("exit\n");
+    terminal.wait();
+}
+
+#[test]
+fn others_in_the_terminals_group_are_not_of_the_run() {
+    let world = World::new();
+    let script = "sleep 60 & \"$LOCKCTL\" run -- true\necho $? >after\nkill $!\n";
+    let mut terminal = Terminal::script(&world, script);
+    assert_eq!(content(&world.path("after")), "0\n");
+    terminal.wait();
+}
+
+#[test]
+fn background_processes_of_the_run_are() {
+    let world = World::new();
+    let script = "\"$LOCKCTL\" run --kill-grace 100ms -- sh -c '(sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >child; exec sleep 60\" &)'\n\
+                  echo $? >after\n";
+    let mut terminal = Terminal::script(&world, script);
+    let child = pid_in(&world, "child");
+    terminal.shows("still run (pid");
+    assert!(!world.path("after").exists());
+    terminal.type_in(CTRL_C);
+    poll("the background process is ended", || is_dead(child).then_some(()));
+    terminal.wait();
+}
