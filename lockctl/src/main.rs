@@ -1,15 +1,21 @@
 //! `lockctl`: runs commands under named locks. Here is only the way from the command line to a command.
 
+mod admin;
 mod cli;
 mod duration;
 mod exit;
 mod group;
+mod keeper;
 mod launch;
+mod list;
 mod notice;
+mod open;
 mod run;
 mod signals;
 mod store;
 mod supervise;
+mod wait;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -28,12 +34,32 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Status(0) }.finish();
         }
     };
-    let settings = || {
-        let (store, namespace) = (cli.store.as_deref(), cli.namespace.as_deref());
-        Settings::find(store, namespace, &Surroundings::of_process())
-    };
-    match &cli.command {
-        Command::Run(options) => run::run(options, settings()).finish(),
-        Command::Shim(shim) => launch::run_shim(&shim.command),
+    if let Command::Shim(shim) = &cli.command {
+        return launch::run_shim(&shim.command);
     }
+    let found =
+        Settings::find(cli.store.as_deref(), cli.namespace.as_deref(), &Surroundings::of_process());
+    let settings = match found {
+        Ok(settings) => settings,
+        Err(error) => {
+            notice::say_error(&error);
+            return Exit::Config.finish();
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(options) => return run::run(options, &settings).finish(),
+        Command::List(options) => list::list(&settings, options.json),
+        Command::Wait(options) => wait::wait(&settings, options),
+        Command::Release(options) => return admin::release(&settings, &options.task).finish(),
+        Command::Init(options) => return admin::init(&settings, options.group.as_deref()).finish(),
+        Command::Shim(_) => Ok(()),
+    };
+    match done {
+        Ok(()) => Exit::Status(0),
+        Err(error) => {
+            notice::say_error(&error);
+            error.exit()
+        }
+    }
+    .finish()
 }

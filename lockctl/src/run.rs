@@ -1,90 +1,231 @@
 //! `lockctl run`: the order of things from the options to the exit status.
 
-use std::{ffi::OsString, path::Path, process, sync::mpsc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::Path,
+    process,
+    sync::mpsc::{self, Receiver},
+    time::{Duration, Instant},
+};
+
+use lock_core::{
+    AcquireError, BackendError, LockSet, RequestError, StoreError,
+    process::{Process, ProcessGroup, ProcessSet},
+};
+use rustix::process::{Pid, getpgrp};
 
 use crate::{
     cli,
     exit::Exit,
+    keeper::{Keeper, LockError, Patience, Plan, TASK_ID_VARIABLE},
     launch::{self, EnvChange, Grouping, LaunchError, LogFileError, Shim},
     notice, signals,
-    store::{Settings, SettingsError},
-    supervise::{self, Watch},
+    store::{Lease, Settings},
+    supervise::{self, Event, Granted, Watch},
+    waiting::WaitingLine,
 };
 
 /// The time between TERM and KILL unless somebody says otherwise.
 const KILL_GRACE: Duration = Duration::from_secs(10);
+/// The length of the lease unless somebody says otherwise.
+const LEASE: Lease = Lease::For(Duration::from_secs(60));
 
 /// Why a run came to nothing.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    /// Bad settings.
+    /// A bad lock name or set of locks.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Request(#[from] RequestError),
+    /// A grace that is longer than what is left of a lease when it cannot be renewed.
+    #[error(
+        "a kill grace of {grace:?} does not fit a lease of {lease:?}: the lease must be at least \
+         {shortest:?}, or the grace shorter"
+    )]
+    Grace { grace: Duration, lease: Duration, shortest: Duration },
+    /// A store that cannot be opened.
+    #[error(transparent)]
+    Open(#[from] BackendError),
     /// A log file that cannot be used.
     #[error(transparent)]
     Log(#[from] LogFileError),
     /// CMD did not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// Signals cannot be received.
-    #[error("cannot receive signals")]
-    Signals(#[source] std::io::Error),
+    /// The system does not give what is needed.
+    #[error("cannot {doing}")]
+    System { doing: &'static str, source: std::io::Error },
 }
 
 impl RunError {
-    fn exit(&self) -> Exit {
+    fn exit(self) -> Exit {
         match self {
-            RunError::Settings(_) | RunError::Log(_) => Exit::Config,
-            RunError::Launch(error) => error.exit(),
-            RunError::Signals(_) => Exit::System,
+            Self::Request(_) | Self::Grace { .. } => Exit::Usage,
+            Self::Open(error) => LockError::Open(error).exit(),
+            Self::Log(_) => Exit::Config,
+            Self::Launch(error) => error.exit(),
+            Self::System { .. } => Exit::System,
         }
     }
 }
 
 /// Runs the command, and says how `lockctl` has to end.
-pub(crate) fn run(options: &cli::Run, settings: Result<Settings, SettingsError>) -> Exit {
-    settings
-        .map_err(RunError::from)
-        .and_then(|settings| under_locks(options, &settings))
-        .unwrap_or_else(|error| {
-            notice::say_error(&error);
-            error.exit()
-        })
+pub(crate) fn run(options: &cli::Run, settings: &Settings) -> Exit {
+    under_locks(options, settings).unwrap_or_else(|error| {
+        notice::say_error(&error);
+        error.exit()
+    })
 }
 
 fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError> {
+    let request = options.locks.request();
+    let locks = request.locks()?.clone();
     let task = options.task.clone().unwrap_or_else(|| default_name(&options.command));
-    let watch = Watch {
-        name: &task,
-        kill_grace: options.kill_grace.or(settings.kill_grace).unwrap_or(KILL_GRACE),
-        quiet: options.quiet,
-    };
+    let kill_grace = options.kill_grace.or(settings.kill_grace).unwrap_or(KILL_GRACE);
+    let lease = options.lease.or(settings.lease).unwrap_or(LEASE);
+    check_grace(kill_grace, lease)?;
+    let watch = Watch { name: &task, kill_grace, quiet: options.quiet };
+    let backend = settings.open()?;
     let log = options.log_file.as_deref().map(launch::open_log_file).transpose()?;
     // The signals first: none may be missed between the shim's start and the end.
     let (sender, events) = mpsc::channel();
-    signals::watch(sender).map_err(RunError::Signals)?;
+    signals::watch(sender.clone())
+        .map_err(|source| RunError::System { doing: "receive signals", source })?;
     let mut shim = Shim::spawn(&options.command, log.as_ref(), Grouping::here())?;
 
-    // THE LOCKS ARE TAKEN HERE. While the request waits, every event goes to `while_waiting`; when
-    // that or the request says that nothing comes of the run: `shim.withdraw()`, and cancel the request.
-    while let Ok(event) = events.try_recv() {
-        if let Some(exit) = supervise::while_waiting(&mut shim, &event) {
+    let plan = Plan {
+        backend,
+        task: task.clone(),
+        note: options.note.clone(),
+        processes: processes(&shim),
+        lease,
+        request,
+        patience: match options.wait {
+            _ if options.no_wait => Patience::None,
+            Some(limit) => Patience::For(limit),
+            None => Patience::Endless,
+        },
+        kill_grace,
+    };
+    let keeper = match Keeper::start(plan, sender) {
+        Ok(keeper) => keeper,
+        Err(source) => {
             shim.withdraw();
+            return Err(RunError::System { doing: "start a thread", source });
+        }
+    };
+    let granted = match wait_for_locks(&mut shim, &events, &locks, options, settings) {
+        Ok(granted) => granted,
+        Err(exit) => {
+            shim.withdraw();
+            // Nothing is held: an error would only say that the request may be seen a little longer.
+            let _ = keeper.finish();
             return Ok(exit);
         }
+    };
+    let held_since = Instant::now();
+    let end = shim
+        .start(&environment(&task, &granted, settings))
+        .and_then(|started| supervise::until_end(started, &events, &watch));
+    if let Some(least) = options.at_least {
+        linger(held_since + least, &events);
     }
-
-    let started = shim.start(&environment(&task, settings))?;
-    let end = supervise::until_end(started, &events, &watch);
-
-    // THE LOCKS ARE GIVEN BACK HERE, whatever the end was.
+    if let Err(error) = keeper.finish() {
+        say_not_given_back(&task, &error);
+    }
     Ok(end?)
 }
 
+/// Waits for the grant; else says how `lockctl` has to end.
+fn wait_for_locks(
+    shim: &mut Shim,
+    events: &Receiver<Event>,
+    locks: &LockSet,
+    options: &cli::Run,
+    settings: &Settings,
+) -> Result<Granted, Exit> {
+    let mut line = WaitingLine::new(locks, settings.describe());
+    loop {
+        // The keeper only ends after it was told to.
+        let Ok(event) = events.recv() else { return Err(Exit::System) };
+        if let Some(exit) = supervise::while_waiting(shim, &event) {
+            line.clear();
+            return Err(exit);
+        }
+        match event {
+            Event::Granted(granted) => {
+                line.clear();
+                return Ok(granted);
+            }
+            Event::Refused(error) => {
+                line.clear();
+                let busy = error.is_busy();
+                let error = LockError::from(error);
+                notice::say_error(&error);
+                let status = options.busy_status.or(settings.busy_status);
+                return Err(match status.filter(|_| busy) {
+                    Some(status) => Exit::Status(status),
+                    None => error.exit(),
+                });
+            }
+            Event::Blocked(blocked) if !options.quiet => line.update(&blocked),
+            Event::Blocked(_) | Event::Signal(_) | Event::EndRun(_) => {}
+        }
+    }
+}
+
+/// The processes that hold the locks: CMD, this one, and CMD's group.
+fn processes(shim: &Shim) -> ProcessSet {
+    let mut set = ProcessSet::current();
+    let pid = |pid: Pid| u32::try_from(pid.as_raw_pid()).unwrap_or_default();
+    // Not yet reaped, it can be found even if it has ended.
+    let Some(child) = Process::find(pid(shim.pid())) else { return set };
+    set.processes.insert(0, child);
+    set.groups.push(match shim.grouping() {
+        Grouping::Own => ProcessGroup::led_by(child),
+        // The group is older than CMD: only who was started with it or after it counts.
+        Grouping::Terminal => ProcessGroup(pid(getpgrp()), child.1),
+    });
+    set
+}
+
+/// Between the last renewal that can have succeeded and the end of the lease there must be time to end CMD.
+fn check_grace(grace: Duration, lease: Lease) -> Result<(), RunError> {
+    let Lease::For(lease) = lease else { return Ok(()) };
+    // It is renewed after a third of its length, and a tenth is kept back for clocks that differ.
+    let shortest = (grace + Duration::from_secs(2)) * 2;
+    if lease < shortest { Err(RunError::Grace { grace, lease, shortest }) } else { Ok(()) }
+}
+
+/// Keeps the locks until then, unless somebody wants an end.
+fn linger(until: Instant, events: &Receiver<Event>) {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match events.recv_timeout(left) {
+            Ok(Event::EndRun(_)) | Err(_) => return,
+            Ok(Event::Signal(received)) if received.asks_to_end() => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn say_not_given_back(task: &str, error: &StoreError) {
+    let error = LockError::from(AcquireError::from(error.clone()));
+    notice::say(format_args!(
+        "the locks of {task} could not be given back; they are free when this process is seen dead"
+    ));
+    notice::say_error(&error);
+}
+
 /// What CMD learns of its run.
-fn environment(task: &str, settings: &Settings) -> Vec<EnvChange> {
+fn environment(task: &str, granted: &Granted, settings: &Settings) -> Vec<EnvChange> {
     let of_store = settings.for_child().map(|(name, value)| (name.into(), value));
-    of_store.into_iter().chain([("LOCKCTL_TASK".into(), Some(task.into()))]).collect()
+    let of_run = [
+        ("LOCKCTL_TASK", task.to_owned()),
+        (TASK_ID_VARIABLE, granted.task.to_string()),
+        ("LOCKCTL_FENCE", granted.fence.to_string()),
+    ];
+    let of_run = of_run.map(|(name, value)| (name.into(), Some(value.into())));
+    of_store.into_iter().chain(of_run).collect()
 }
 
 /// A name that tells people which command it is and which process: `backup.sh-4242`.

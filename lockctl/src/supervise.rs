@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lock_core::{AcquireError, TaskId};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitOptions, WaitStatus, wait},
@@ -14,6 +15,7 @@ use signal_hook::{consts::SIGSTOP, low_level};
 use crate::{
     exit::Exit,
     group::{Group, Members, is_stopped},
+    keeper::Blocked,
     launch::{LaunchError, Shim, Started},
     notice,
     signals::Received,
@@ -31,9 +33,23 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 pub(crate) enum Event {
     /// A signal arrived.
     Signal(Received),
-    #[allow(dead_code)] // Sent by who watches the locks.
+    /// The locks are held.
+    Granted(Granted),
+    /// They will not be.
+    Refused(AcquireError),
+    /// They are waited for.
+    Blocked(Blocked),
     /// The run has to be ended, for a lock is lost or will be; with the reason for people.
     EndRun(String),
+}
+
+/// What a run is to know of its locks.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    /// The fencing token.
+    pub(crate) fence: u64,
+    /// The task that holds them.
+    pub(crate) task: TaskId,
 }
 
 /// How a run is watched.
@@ -53,6 +69,7 @@ pub(crate) struct Watch<'a> {
 pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
     match event {
         Event::EndRun(_) => Some(Exit::Lost),
+        Event::Granted(_) | Event::Refused(_) | Event::Blocked(_) => None,
         Event::Signal(received) => match received.signal {
             None => shim.ended().map(Exit::of_child),
             Some(signal) if received.asks_to_end() => Some(Exit::Signal(signal.as_raw())),
@@ -126,6 +143,7 @@ impl Run<'_> {
                 notice::say(format_args!("ending {}: {why}", self.watch.name));
                 self.end(true);
             }
+            Event::Granted(_) | Event::Refused(_) | Event::Blocked(_) => {}
             Event::Signal(received) => {
                 let Some(signal) = received.signal else { return };
                 match &self.ended {

@@ -1,0 +1,218 @@
+//! The keeper: a thread that asks for the locks of a run, watches over them, and gives them back.
+//!
+//! It tells what happens as [`Event`]s, so that the main thread can wait for signals, children and locks alike.
+
+use std::{
+    io,
+    sync::mpsc::Sender,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use lock_core::{
+    AcquireError, Guard, Locks, Request, StoreError, TaskId,
+    process::{Process, ProcessSet},
+    table::Blocker,
+};
+use lock_sqlite::SqliteBackend;
+use tokio::{sync::oneshot, time};
+
+use crate::{
+    store::Lease,
+    supervise::{Event, Granted},
+};
+
+/// How often the reason for waiting is looked up.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a store is asked about a lease that runs out, before the run is ended for it.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const LAST_WORD_INTERVAL: Duration = Duration::from_millis(100);
+/// The variable by which a nested `lockctl` knows its parent.
+pub(crate) const TASK_ID_VARIABLE: &str = "LOCKCTL_TASK_ID";
+
+/// How long to wait for locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// So long.
+    For(Duration),
+    /// As long as it takes.
+    Endless,
+}
+
+/// What is to be held, for whom.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) backend: SqliteBackend,
+    pub(crate) task: String,
+    pub(crate) note: Option<String>,
+    pub(crate) processes: ProcessSet,
+    pub(crate) lease: Lease,
+    pub(crate) request: Request,
+    pub(crate) patience: Patience,
+    /// The time between TERM and KILL, which has to fit into what is left of the lease.
+    pub(crate) kill_grace: Duration,
+}
+
+/// The thread that keeps the locks.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Keeper {
+    /// Starts to ask for the locks. What comes of it, and what becomes of them, is sent to `events`.
+    pub(crate) fn start(plan: Plan, events: Sender<Event>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || runtime.block_on(keep(plan, &events, stopped)))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Gives back the locks, or takes the request out of the queue, and waits until that is written.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        let _ = self.stop.send(());
+        self.thread.join().unwrap_or(Ok(()))
+    }
+}
+
+async fn keep(
+    plan: Plan,
+    events: &Sender<Event>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), StoreError> {
+    let builder = Locks::builder(plan.backend)
+        .name(plan.task.clone())
+        .processes(plan.processes)
+        .in_current_runtime();
+    let locks = match plan.lease {
+        Lease::For(length) => builder.lease(length).build(),
+        Lease::None => builder.no_lease().build(),
+    };
+    let mut task = locks.task(plan.task);
+    if let Some(parent) = parent(&locks).await {
+        task = task.under(&parent);
+    }
+    if let Some(note) = plan.note {
+        task = task.with_note(note);
+    }
+    let id = task.id().cloned();
+    tokio::select! {
+        biased;
+        _ = stopped => {}
+        () = async {
+            let asked = async {
+                match plan.patience {
+                    Patience::None => task.try_acquire(plan.request).await,
+                    Patience::For(limit) => task.acquire_timeout(plan.request, limit).await,
+                    Patience::Endless => task.acquire(plan.request).await,
+                }
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = asked => answer,
+                () = tell_blockers(&locks, id.as_ref().ok(), events) => return,
+            };
+            match answer {
+                Ok(guard) => {
+                    let granted = Granted { fence: guard.fence(), task: guard.task_id().clone() };
+                    let _ = events.send(Event::Granted(granted));
+                    let why = watch_over(&guard, plan.kill_grace).await;
+                    let _ = events.send(Event::EndRun(why));
+                    // Even now it is not given back before the run has ended.
+                    std::future::pending::<()>().await;
+                }
+                Err(error) => {
+                    let _ = events.send(Event::Refused(error));
+                    std::future::pending::<()>().await;
+                }
+            }
+        } => {}
+    }
+    locks.close().await
+}
+
+/// Tells again and again whom the task waits for; never returns.
+async fn tell_blockers(locks: &Locks, id: Option<&TaskId>, events: &Sender<Event>) {
+    loop {
+        time::sleep(LOOK_INTERVAL).await;
+        let blocked = locks.list().await.map(|listing| {
+            let ours = listing.waiting.into_iter().find(|waiter| Some(&waiter.task_id) == id);
+            ours.map(|waiter| waiter.blocked_by).unwrap_or_default()
+        });
+        let _ = events.send(Event::Blocked(blocked));
+    }
+}
+
+/// Resolves with the reason when the run has to end: its locks are lost, or cannot be renewed in time.
+async fn watch_over(guard: &Guard, kill_grace: Duration) -> String {
+    let mut asked_since = None;
+    loop {
+        let spare =
+            guard.remaining().map(|remaining| remaining.saturating_sub(kill_grace + LAST_WORD));
+        let pause = match spare {
+            // Nothing is renewed, so nothing runs out.
+            None => Duration::MAX,
+            Some(Duration::ZERO) => LAST_WORD_INTERVAL,
+            Some(spare) => spare,
+        };
+        if spare == Some(Duration::ZERO) {
+            // After a pause it may only look so: the store has the last word.
+            let since = *asked_since.get_or_insert_with(time::Instant::now);
+            if since.elapsed() >= LAST_WORD {
+                return "its locks cannot be renewed in time".into();
+            }
+            tokio::select! {
+                () = guard.lost() => return "its locks are lost".into(),
+                _ = time::timeout(LAST_WORD, guard.verify()) => {}
+            }
+        } else {
+            asked_since = None;
+        }
+        tokio::select! {
+            () = guard.lost() => return "its locks are lost".into(),
+            () = time::sleep(pause) => {}
+        }
+    }
+}
+
+/// The task that this process runs under: by its environment, or where `sudo` cleaned that, by its ancestors.
+pub(crate) async fn parent(locks: &Locks) -> Option<TaskId> {
+    if let Ok(id) = std::env::var(TASK_ID_VARIABLE) {
+        return id.parse().ok();
+    }
+    let here = ProcessSet::current().place;
+    let ancestors: Vec<Process> =
+        Process::current().into_iter().flat_map(Process::ancestors).collect();
+    // A store that cannot be read will say so when it is asked for the locks.
+    let listing = locks.list().await.ok()?;
+    ancestors.iter().find_map(|ancestor| {
+        let hold = listing.holds.iter().find(|hold| {
+            let set = &hold.client.processes;
+            set.place == here && set.processes.contains(ancestor)
+        });
+        hold.map(|hold| hold.task_id.clone())
+    })
+}
+
+/// Why locks were not granted, or the store could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// The locks were not granted.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store could not even be opened.
+    #[error(transparent)]
+    Open(#[from] lock_core::BackendError),
+}
+
+/// Whom a request waits for, as it was just seen.
+pub(crate) type Blocked = Result<Vec<Blocker>, StoreError>;
