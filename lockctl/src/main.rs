@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => Exit::Status(0),
         Err(error) => {
-            notice::say_error(&error);
+            error.say();
             error.exit()
         }
     }

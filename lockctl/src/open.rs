@@ -2,13 +2,15 @@
 
 use std::io;
 
-use lock_core::{BackendError, BackendErrorKind, Locks, StoreError};
+use lock_core::{AcquireError, BackendError, BackendErrorKind, Locks, StoreError};
 use lock_sqlite::{SqliteBackend, SqliteOptions};
 
 use crate::{
     exit::Exit,
     keeper::LockError,
+    notice,
     store::{Settings, Store},
+    waiting,
 };
 
 impl Settings {
@@ -57,14 +59,26 @@ pub(crate) fn with_locks<T>(
 }
 
 impl LockError {
+    /// Tells people.
+    pub(crate) fn say(&self) {
+        match self {
+            Self::Acquire(AcquireError::Busy(denial)) => {
+                notice::say(format_args!("busy: {}", waiting::explain(denial)));
+            }
+            Self::Acquire(AcquireError::TimedOut(denial)) => {
+                notice::say(format_args!("timed out: {}", waiting::explain(denial)));
+            }
+            _ => notice::say_error(self),
+        }
+    }
+
     /// How `lockctl` ends after it.
     pub(crate) fn exit(&self) -> Exit {
-        use lock_core::AcquireError as E;
         match self {
             Self::Open(error) if error.kind() == BackendErrorKind::Misconfigured => Exit::Config,
             Self::Open(_) => Exit::Unreachable,
-            Self::Store(error) | Self::Acquire(E::Store(error)) => of_store(error),
-            Self::Acquire(E::Request(_)) => Exit::Usage,
+            Self::Store(error) | Self::Acquire(AcquireError::Store(error)) => of_store(error),
+            Self::Acquire(AcquireError::Request(_)) => Exit::Usage,
             Self::Acquire(_) => Exit::Busy,
         }
     }

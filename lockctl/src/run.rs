@@ -160,7 +160,7 @@ fn wait_for_locks(
                 line.clear();
                 let busy = error.is_busy();
                 let error = LockError::from(error);
-                notice::say_error(&error);
+                error.say();
                 let status = options.busy_status.or(settings.busy_status);
                 return Err(match status.filter(|_| busy) {
                     Some(status) => Exit::Status(status),

@@ -5,7 +5,11 @@ use std::{
     time::SystemTime,
 };
 
-use lock_core::{LockName, LockSet, process::Liveness, table::Blocker};
+use lock_core::{
+    LockName, LockSet,
+    process::Liveness,
+    table::{Blocker, Denial},
+};
 
 use crate::{duration, keeper::Blocked, notice};
 
@@ -52,20 +56,27 @@ impl<'a> WaitingLine<'a> {
     }
 }
 
-/// One sentence on everything in the way.
+/// One sentence on everything that is waited for.
 fn describe(locks: &LockSet, blockers: &[Blocker], with_ages: bool) -> String {
-    let mut text = String::new();
-    for (at, blocker) in blockers.iter().take(SHOWN_MAX).enumerate() {
-        text += if at == 0 { "waiting for " } else { "; for " };
-        text += &one(locks, blocker, with_ages);
+    if blockers.is_empty() {
+        let names: Vec<&str> = locks.keys().map(LockName::as_str).collect();
+        return format!("waiting for {}", names.join(", "));
     }
+    format!("waiting for {}", reasons(locks, blockers, with_ages))
+}
+
+/// Why a request was denied.
+pub(crate) fn explain(denial: &Denial) -> String {
+    reasons(&denial.locks, &denial.blockers, true)
+}
+
+/// Everything in the way.
+fn reasons(locks: &LockSet, blockers: &[Blocker], with_ages: bool) -> String {
+    let shown = blockers.iter().take(SHOWN_MAX).map(|blocker| one(locks, blocker, with_ages));
+    let text = shown.collect::<Vec<_>>().join("; ");
     match blockers.len().saturating_sub(SHOWN_MAX) {
-        0 if blockers.is_empty() => {
-            let names: Vec<&str> = locks.keys().map(LockName::as_str).collect();
-            format!("waiting for {}", names.join(", "))
-        }
         0 => text,
-        more => format!("{text}; and for {more} more"),
+        more => format!("{text}; and {more} more"),
     }
 }
 
