@@ -227,7 +227,11 @@ impl Run<'_> {
     /// When to look at the group again though nothing is heard.
     fn next_look(&self) -> Option<Instant> {
         let now = Instant::now();
-        let lingering = self.ended.as_ref().map(|_| now + self.look_again);
+        let lingering = self.ended.as_ref().map(|ended| {
+            let notice = ended.at + LINGER_NOTICE;
+            let again = now + self.look_again;
+            if ended.is_said || notice <= now { again } else { again.min(notice) }
+        });
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.max(now + LOOK_AGAIN_MIN));
         lingering.into_iter().chain(kill).min()
     }

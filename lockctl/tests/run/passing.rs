@@ -47,7 +47,8 @@ fn the_environment_names_the_task_and_the_store_but_no_password() {
     let world = World::new();
     let script = r#"echo "$LOCKCTL_TASK $LOCKCTL_STORE ${LOCKCTL_NAMESPACE-none} $MORE""#;
     let mut command = world.run(["--store", "sqlite:here.db", "--task", "job", "sh", "-c", script]);
-    let output = command.env("MORE", "more").env("LOCKCTL_STORE", "mysql://u:secret@h").output();
+    command.env("MORE", "more").env("LOCKCTL_STORE", "mysql://u:secret@h");
+    let output = command.env("LOCKCTL_NAMESPACE", "").output();
     let here = fs::canonicalize(world.path(".")).unwrap().join("here.db");
     let expected = format!("job sqlite:{} none more\n", here.display());
     assert_eq!(stdout(&output.unwrap()), expected);
@@ -61,8 +62,13 @@ fn signals_files_and_limits_are_as_without_lockctl() {
     let world = World::new();
     let look =
         "grep -E 'Sig(Blk|Ign)|ShdPnd' /proc/self/status; ls /proc/self/fd; ulimit -a; umask";
-    let plain = world.program("sh").args(["-c", look]).output().unwrap();
-    let under = world.run(["sh", "-c", look]).output().unwrap();
+    let with = |program: &str| {
+        // As much core as may be: the shim takes it away for a while.
+        let script = format!("ulimit -S -c $(ulimit -H -c); exec {program} sh -c \"$LOOK\"");
+        world.program("sh").args(["-c", &script]).env("LOOK", look).output().unwrap()
+    };
+    let (plain, under) = (with("env"), with(r#""$LOCKCTL" run"#));
+    assert_ne!(stdout(&plain), "");
     assert_eq!(stdout(&under), stdout(&plain));
     let piped = world.run(["sh", "-c", "yes | head -1"]).output().unwrap();
     assert_eq!((stdout(&piped).as_str(), stderr(&piped).as_str()), ("y\n", ""));

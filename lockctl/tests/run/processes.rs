@@ -47,7 +47,7 @@ fn the_run_lasts_as_long_as_a_process_of_the_group() {
 #[test]
 fn quiet_says_nothing_of_it() {
     let world = World::new();
-    let script = "sleep 1.5 & exit 3";
+    let script = "sleep 2 & exit 3"; // Twice the time after which something would be said.
     let output = world.run(["--quiet", "--", "sh", "-c", script]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert!(output.stderr.is_empty());
