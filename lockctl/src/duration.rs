@@ -23,7 +23,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
 }
 
 /// Writes an age with the one or two units that matter: `12 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
-#[allow(dead_code)] // For the waiting message and `list`.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);

@@ -7,7 +7,6 @@ use signal_hook::low_level::emulate_default_handler;
 
 /// How `lockctl` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // The ends that need locks.
 pub(crate) enum Exit {
     /// All went well (0), or CMD ended by itself with this status.
     Status(u8),

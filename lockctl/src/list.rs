@@ -23,7 +23,7 @@ pub(crate) fn list(settings: &Settings, as_json: bool) -> Result<(), LockError> 
 }
 
 fn table(listing: &Listing, settings: &Settings) -> String {
-    let mut text = settings.describe();
+    let mut text = format!("{} (chosen by {})", settings.describe(), settings.chosen_by);
     if listing.holds.is_empty() && listing.waiting.is_empty() {
         text += ": nothing is held";
         return text;

@@ -122,13 +122,11 @@ impl Shim {
     }
 
     /// Its process id, which will be CMD's.
-    #[allow(dead_code)] // For the store, with the request.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Which group it and CMD are in.
-    #[allow(dead_code)] // For the store, with the request.
     pub(crate) fn grouping(&self) -> Grouping {
         self.grouping
     }

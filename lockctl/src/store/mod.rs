@@ -23,7 +23,6 @@ pub(crate) const NAMESPACE_VARIABLE: &str = "LOCKCTL_NAMESPACE";
 
 /// What a command works with.
 #[derive(Debug)]
-#[allow(dead_code)] // Read where the locks are taken.
 pub(crate) struct Settings {
     /// The store; its `Display` shows no password.
     pub(crate) store: Store,
@@ -58,7 +57,7 @@ impl fmt::Display for Choice {
             Choice::Option => f.write_str("--store"),
             Choice::Environment => f.write_str(STORE_VARIABLE),
             Choice::File(path) => write!(f, "{}", path.display()),
-            Choice::Default => f.write_str("the default"),
+            Choice::Default => f.write_str("default"),
         }
     }
 }

@@ -48,7 +48,7 @@ fn the_run_lasts_as_long_as_a_process_of_the_group() {
 fn quiet_says_nothing_of_it() {
     let world = World::new();
     let script = "sleep 2 & exit 3"; // Twice the time after which something would be said.
-    let output = world.run(["--quiet", "--", "sh", "-c", script]).output().unwrap();
+    let output = world.run_job(["--quiet", "--", "sh", "-c", script]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert!(output.stderr.is_empty());
 }
@@ -83,7 +83,7 @@ fn who_asks_a_run_to_end_that_only_lingers_ends_it() {
     let grace = Duration::from_millis(100);
     let grace = format!("{}ms", grace.as_millis());
     let arguments = ["--task", "job", "--kill-grace", &grace, "--", "sh", "-c", stubborn];
-    let mut run = Started::new(&world, &mut world.run(arguments));
+    let mut run = Started::new(&world, &mut world.run_job(arguments));
     let background = run.pid_line();
     poll("the command is over", || run.stderr().contains("still run").then_some(()));
     run.signal(Signal::INT);

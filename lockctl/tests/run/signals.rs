@@ -56,7 +56,7 @@ fn the_whole_group_gets_the_signal() {
 #[test]
 fn a_signal_ignored_at_start_does_not_end_the_run() {
     let world = World::new();
-    let script = format!(r#"trap "" HUP; exec "$LOCKCTL" run sh -c "{}""#, trapping("TERM"));
+    let script = format!(r#"trap "" HUP; exec "$LOCKCTL" run -l job sh -c "{}""#, trapping("TERM"));
     let script = script.replace("$$", "\\$\\$");
     let mut run = Started::new(&world, world.program("sh").args(["-c", &script]));
     run.pid_line();

@@ -37,7 +37,7 @@ fn a_command_that_cannot_be_executed() {
     for (command, status) in
         [("no-such-command", 127), ("./none", 127), ("./plain", 126), ("/", 126)]
     {
-        let output = world.run(["--", command]).output().unwrap();
+        let output = world.run_job(["--", command]).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{command}");
         let message = stderr(&output);
         assert!(message.starts_with(&format!("lockctl: cannot execute {command}: ")), "{message}");
@@ -75,7 +75,7 @@ fn bad_configuration_is_78_says_why_and_starts_nothing() {
         ("nowhere/log", "sqlite:l.db", Some("--log-file=nowhere/log"), ""),
     ] {
         fs::write(&config, config_text).unwrap();
-        let mut command = world.run(option);
+        let mut command = world.run_job(option);
         command.args(["touch", "started"]).env("LOCKCTL_STORE", store);
         let output = command.output().unwrap();
         let message = stderr(&output);

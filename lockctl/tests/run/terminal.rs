@@ -106,7 +106,7 @@ fn pid_in(world: &World, file: &str) -> Pid {
 #[test]
 fn ctrl_c_stops_the_script() {
     let world = World::new();
-    let script = "\"$LOCKCTL\" run -- sh -c 'echo $$ >child; exec sleep 60'\necho went on >after\n";
+    let script = "\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; exec sleep 60'\necho went on >after\n";
     let mut terminal = Terminal::script(&world, script);
     let child = pid_in(&world, "child");
     assert_eq!(getpgid(Some(child)), Ok(Pid::from_child(&terminal.bash)), "the terminal's group");
@@ -119,7 +119,7 @@ fn ctrl_c_stops_the_script() {
 #[test]
 fn a_command_that_handles_ctrl_c_ends_as_it_wants_and_the_script_goes_on() {
     let world = World::new();
-    let script = "\"$LOCKCTL\" run -- bash -c 'trap \"echo x >>caught\" INT; echo $$ >child; \
+    let script = "\"$LOCKCTL\" run -l job -- bash -c 'trap \"echo x >>caught\" INT; echo $$ >child; \
                   until [ -e go ]; do sleep 0.02; done; exit 5'\necho $? >after\n";
     let mut terminal = Terminal::script(&world, script);
     pid_in(&world, "child");
@@ -134,7 +134,7 @@ fn a_command_that_handles_ctrl_c_ends_as_it_wants_and_the_script_goes_on() {
 fn ctrl_z_and_fg_stop_and_continue_both() {
     let world = World::new();
     let mut terminal = Terminal::bash(&world, &["-i"]);
-    terminal.type_in("\"$LOCKCTL\" run -- sh -c 'echo $$ >child; echo $PPID >parent; exec cat'\n");
+    terminal.type_in("\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; echo $PPID >parent; exec cat'\n");
     let (child, lockctl) = (pid_in(&world, "child"), pid_in(&world, "parent"));
     for _ in 0..3 {
         terminal.type_in(CTRL_Z);
@@ -164,7 +164,7 @@ fn ctrl_z_and_fg_stop_and_continue_both() {
 fn others_in_the_terminals_group_are_not_of_the_run() {
     let world = World::new();
     // The daemon, which left the group, is a child of lockctl too: it has to look who is of the run.
-    let script = "sleep 60 & \"$LOCKCTL\" run -- sh -c 'setsid sleep 60 & echo $! >daemon'\n\
+    let script = "sleep 60 & \"$LOCKCTL\" run -l job -- sh -c 'setsid sleep 60 & echo $! >daemon'\n\
                   echo $? >after\nkill $! $(cat daemon)\n";
     let mut terminal = Terminal::script(&world, script);
     assert_eq!(content(&world.path("after")), "0\n");
@@ -174,7 +174,7 @@ fn others_in_the_terminals_group_are_not_of_the_run() {
 #[test]
 fn background_processes_of_the_run_are() {
     let world = World::new();
-    let script = "\"$LOCKCTL\" run --kill-grace 100ms -- sh -c '(sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >child; exec sleep 60\" &)'\n\
+    let script = "\"$LOCKCTL\" run -l job --kill-grace 100ms -- sh -c '(sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >child; exec sleep 60\" &)'\n\
                   echo $? >after\n";
     let mut terminal = Terminal::script(&world, script);
     let child = pid_in(&world, "child");

@@ -60,9 +60,21 @@ impl World {
         command
     }
 
+    /// `lockctl run` with these arguments, under a lock that nobody else wants.
+    #[allow(dead_code, reason = "other tests that stand on this name their locks")]
+    pub(crate) fn run_job<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = self.run(["--lock", "job"]);
+        command.args(arguments);
+        command
+    }
+
     /// `lockctl run --task job -- sh -c SCRIPT`.
+    #[allow(dead_code, reason = "other tests that stand on this name their locks")]
     pub(crate) fn run_script(&self, script: &str) -> Command {
-        self.run(["--task", "job", "--", "sh", "-c", script])
+        self.run_job(["--task", "job", "--", "sh", "-c", script])
     }
 }
 
