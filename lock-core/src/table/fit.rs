@@ -158,14 +158,14 @@ fn exclude(one: Mode, other: Mode) -> bool {
 }
 
 /// On one name: one holder more must be tolerated by all, itself included.
-pub(super) fn has_room(beside: &[&Claim], mode: Mode) -> bool {
+fn has_room(beside: &[&Claim], mode: Mode) -> bool {
     let tolerance = beside.iter().map(|c| c.mode.tolerance()).chain([mode.tolerance()]).min();
     tolerance == Some(u64::MAX) || slots(beside) < tolerance.unwrap_or(u64::MAX)
 }
 
 /// How many holders these claims are: a task and its sub-tasks are one while only one of them
 /// needs the lock, and as many as its sub-tasks need otherwise.
-fn slots(claims: &[&Claim]) -> u64 {
+pub(super) fn slots(claims: &[&Claim]) -> u64 {
     let mut tasks: Vec<&TaskId> = claims.iter().map(|claim| &claim.task).collect();
     // The order of ids puts every task directly before all its descendants.
     tasks.sort_unstable();
