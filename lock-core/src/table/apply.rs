@@ -310,8 +310,8 @@ impl LockTable {
 
     fn grant(&mut self, id: RequestId, task: &TaskId, locks: LockSet, stamp: Stamp) {
         let mut fences = BTreeMap::new();
-        for (name, mode) in &locks {
-            if let Some(fence) = self.covering_fence(task, name, *mode) {
+        for name in locks.keys() {
+            if let Some(fence) = self.covering_fence(task, name) {
                 fences.insert(name.clone(), fence);
             }
         }
@@ -327,14 +327,15 @@ impl LockTable {
     /// The fence of the hold of the same line of work that already covers a name.
     ///
     /// Whoever works under an enclosing hold writes to the same resources as its holder, in turn
-    /// with it: a fence of its own would lock the holder out.
-    fn covering_fence(&self, task: &TaskId, name: &LockName, mode: Mode) -> Option<Version> {
+    /// with it: a fence of its own would lock the holder out. Only an exclusive hold is such: under
+    /// another, one sub-task could get a fence of its own, and the next the older one.
+    fn covering_fence(&self, task: &TaskId, name: &LockName) -> Option<Version> {
         std::iter::once(name.as_str())
             .chain(name.above())
             .filter_map(|name| self.claims.get_key_value(name))
             .flat_map(|(name, claims)| claims.iter().map(move |claim| (name, claim)))
             .filter(|(_, claim)| claim.ticket.is_none() && claim.task.contains(task))
-            .filter(|(_, claim)| claim.mode.tolerance() <= mode.tolerance())
+            .filter(|(_, claim)| claim.mode.is_exclusive())
             .filter_map(|(name, claim)| Some(self.find_hold(claim.request)?.1.fence_of(name)))
             .min()
     }
