@@ -143,6 +143,12 @@ fn claims(task: &TaskId, locks: &LockSet, waits: bool) -> impl Iterator<Item = C
     })
 }
 
+/// Tells whether a task could have these locks beside those holds.
+pub(crate) fn fits(asker: &TaskId, locks: &LockSet, holds: &[(TaskId, LockSet)]) -> bool {
+    let held: Vec<Claim> = holds.iter().flat_map(|(task, set)| claims(task, set, false)).collect();
+    obstacles(asker, locks, &held).is_empty()
+}
+
 impl Model {
     pub(crate) fn held_claims(&self) -> Vec<Claim> {
         self.holds.iter().flat_map(|h| claims(&h.task, &h.locks, false)).collect()
@@ -390,19 +396,18 @@ impl Model {
 
     fn grant(&mut self, entry: Waiter, version: Version) {
         let Waiter { id, task, task_name, locks } = entry;
-        let fence = |name: &LockName, mode: Mode| {
-            let covering = self.holds.iter().filter(|h| in_line(&h.task, &task)).flat_map(|hold| {
-                hold.locks
-                    .iter()
-                    .filter(|(above, above_mode)| {
-                        (*above == name || strictly_below(name, above))
-                            && tolerance(**above_mode) <= tolerance(mode)
-                    })
+        let fence = |name: &LockName| {
+            let line = self.holds.iter().filter(|hold| in_line(&hold.task, &task));
+            let covering = line.flat_map(|hold| {
+                let covers = |above: &LockName| above == name || strictly_below(name, above);
+                let exclusive = hold.locks.iter().filter(|(_, mode)| **mode == Mode::Exclusive);
+                exclusive
+                    .filter(move |(above, _)| covers(above))
                     .map(|(above, _)| hold.fences[above])
             });
             covering.min().unwrap_or(version)
         };
-        let fences = locks.iter().map(|(name, &mode)| (name.clone(), fence(name, mode))).collect();
+        let fences = locks.keys().map(|name| (name.clone(), fence(name))).collect();
         self.holds.push(Hold { id, task, task_name, locks, version, fences });
     }
 }

@@ -52,6 +52,11 @@ pub(crate) enum Step {
         locks: Vec<(usize, usize)>,
         wait: bool,
     },
+    /// A request of a task that asks for nothing else.
+    Stranger {
+        locks: Vec<(usize, usize)>,
+        wait: bool,
+    },
     Release(usize),
     Withdraw(usize),
     Downgrade(usize),
@@ -83,6 +88,10 @@ impl fmt::Debug for Step {
             Self::Acquire { task: at, locks, wait } => {
                 let how = if *wait { "waits for" } else { "tries" };
                 write!(f, "task {at} {how} {:?}", lock_set(locks))
+            }
+            Self::Stranger { locks, wait } => {
+                let how = if *wait { "waits for" } else { "tries" };
+                write!(f, "a new task {how} {:?}", lock_set(locks))
             }
             Self::Release(pick) => write!(f, "release {pick}"),
             Self::Withdraw(pick) => write!(f, "withdraw {pick}"),
@@ -221,6 +230,14 @@ impl World {
                 let id = RequestId { client: task.client(), number: self.issued.len() as u64 };
                 self.issued.push(id);
                 Op::Acquire(request(id, *at, lock_set(locks), *wait))
+            }
+            Step::Stranger { locks, wait } => {
+                let number = self.issued.len() as u64;
+                let id = RequestId { client: client(1 + number % 3), number };
+                self.issued.push(id);
+                let task = TaskId::new(None, id.client, 100 + number).unwrap();
+                let at = usize::try_from(number % 10).unwrap();
+                Op::Acquire(Acquire { task, ..request(id, at, lock_set(locks), *wait) })
             }
             Step::Release(pick) => Op::Release(self.pick(*pick, known)?),
             Step::Withdraw(pick) => Op::Withdraw(self.pick(*pick, known)?),
