@@ -62,7 +62,9 @@ proptest! {
         walk(&steps, |taken| {
             for id in granted(taken.events) {
                 let new = Granted::of(id, taken.after);
-                past.iter().for_each(|old| assert_fences_rise(old, &new));
+                for old in &past {
+                    assert_fences_rise(old, &new);
+                }
                 past.push(new);
             }
         });

@@ -247,14 +247,14 @@ impl World {
                 Op::ReleaseTasks(tasks.iter().map(|at| task(*at)).collect())
             }
             Step::Sweep { client: at, stale } => {
-                let (mut mark, mut revision) = self.judged(*at, known);
+                let (mut mark, mut revision) = Self::judged(*at, known);
                 mark.0 -= u64::from(*stale == 1);
                 revision += u64::from(*stale == 2);
                 Op::Sweep(Verdict { client: client(*at as u64 + 1), mark, revision })
             }
             Step::Observe { client: at, stale, boot, first_ms } => Op::Observe {
                 client: client(*at as u64 + 1),
-                mark: Version(self.judged(*at, known).0.0 - u64::from(*stale)),
+                mark: Version(Self::judged(*at, known).0.0 - u64::from(*stale)),
                 boot: BOOTS[*boot].into(),
                 first_ms: *first_ms,
             },
@@ -276,7 +276,7 @@ impl World {
         !self.one_wait_per_task || !known.waiting.contains(&ask.task)
     }
 
-    fn judged(&self, at: usize, known: &Known) -> (Version, u64) {
+    fn judged(at: usize, known: &Known) -> (Version, u64) {
         let id = client(at as u64 + 1);
         let found = known.clients.iter().find(|(client, ..)| *client == id);
         found.map_or((Version(1), 0), |(_, mark, revision)| (*mark, *revision))
@@ -284,7 +284,7 @@ impl World {
 
     /// Mostly a request that the table knows, sometimes any other.
     fn pick(&self, pick: usize, known: &Known) -> Option<RequestId> {
-        let from = if pick % 8 == 0 { &self.issued } else { &known.ids };
+        let from = if pick.is_multiple_of(8) { &self.issued } else { &known.ids };
         from.get((pick / 8).checked_rem(from.len())?).copied()
     }
 }
@@ -296,7 +296,7 @@ pub(crate) fn request(id: RequestId, at: usize, locks: LockSet, wait: bool) -> A
         id,
         task: task(at),
         name: name.into(),
-        note: (at % 2 == 0).then(|| "a note".into()),
+        note: at.is_multiple_of(2).then(|| "a note".into()),
         client: Arc::new(ClientInfo {
             name: format!("client-{owner}").into(),
             processes: processes(0),
