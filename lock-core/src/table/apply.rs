@@ -13,6 +13,9 @@ use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
 
+/// Locks that are no longer held or waited for, and the task that had them.
+type Freed = (TaskId, Arc<LockSet>);
+
 impl LockTable {
     /// Applies an op, as part of a swap to `stamp.version`, and grants whoever is next.
     pub fn apply(&mut self, op: &Op, stamp: Stamp) -> Outcome {
@@ -21,13 +24,7 @@ impl LockTable {
             Op::Release(id) => Outcome::Done(self.release(*id, stamp)),
             Op::Withdraw(id) => Outcome::Done(self.withdraw(*id, stamp)),
             Op::Downgrade(id) => Outcome::Done(self.downgrade(*id, stamp)),
-            Op::ReleaseTasks(tasks) => {
-                let mut changed = false;
-                for task in tasks {
-                    changed |= self.release_task(task, stamp);
-                }
-                Outcome::Done(changed)
-            }
+            Op::ReleaseTasks(tasks) => Outcome::Done(self.release_tasks(tasks, stamp)),
             Op::Sweep(verdict) => Outcome::Done(self.sweep(*verdict, stamp)),
             Op::Observe { client, mark, boot, first_ms } => {
                 Outcome::Done(self.observe(*client, *mark, boot, *first_ms))
@@ -118,7 +115,9 @@ impl LockTable {
             return false;
         }
         let task = self.clients.get_mut(&id.client).and_then(|c| c.tasks.get_mut(&number));
-        let hold = task.and_then(|task| task.holds.get_mut(&id.number)).expect("just found");
+        let task = task.expect("just found");
+        let task_id = Self::task_id(id.client, number, task);
+        let hold = task.holds.get_mut(&id.number).expect("just found");
         for name in exclusives.keys() {
             hold.locks.insert(name.clone(), Mode::Shared);
             for claim in self.claims.get_mut(name).expect("held") {
@@ -127,18 +126,27 @@ impl LockTable {
                 }
             }
         }
-        self.settle(&[Arc::new(exclusives)], stamp);
+        self.settle(&[(task_id, Arc::new(exclusives))], stamp);
         true
     }
 
-    fn release_task(&mut self, id: &TaskId, stamp: Stamp) -> bool {
-        let Some(task) = self.task(id) else { return false };
+    fn release_tasks(&mut self, tasks: &[TaskId], stamp: Stamp) -> bool {
+        let mut freed = Vec::new();
+        for id in tasks {
+            self.free_task(id, &mut freed);
+        }
+        // Only now: what one of them gives back must not be granted to the next.
+        self.settle(&freed, stamp);
+        !freed.is_empty()
+    }
+
+    fn free_task(&mut self, id: &TaskId, freed: &mut Vec<Freed>) {
+        let Some(task) = self.task(id) else { return };
         let client = id.client();
         let held: Vec<RequestId> =
             task.holds.keys().map(|number| RequestId { client, number: *number }).collect();
         let waiting: Vec<Ticket> =
             self.queue.iter().filter(|(_, w)| w.task == *id).map(|(ticket, _)| *ticket).collect();
-        let mut freed = Vec::new();
         for ticket in waiting {
             let id = self.queue[&ticket].request();
             // Remembered first, so that its client's record stays.
@@ -150,8 +158,6 @@ impl LockTable {
             freed.push(self.end_hold(id));
             self.events.push(Event::Freed(id));
         }
-        self.settle(&freed, stamp);
-        true
     }
 
     fn sweep(&mut self, verdict: Verdict, stamp: Stamp) -> bool {
@@ -218,15 +224,17 @@ impl LockTable {
 
     /// Grants everybody who is next, in the order of the queue.
     ///
-    /// Only two kinds of waiters can have become next: those for something that overlaps what was
-    /// `freed`, and those whose line of work already holds something, because whom they may
-    /// overtake depends on the whole table.
-    fn settle(&mut self, freed: &[Arc<LockSet>], stamp: Stamp) {
+    /// Only three kinds of waiters can have become next: those for something that overlaps what
+    /// was `freed`, those that waited for a sub-task which gave up, and those whose line of work
+    /// already holds something, because whom they may overtake depends on the whole table.
+    fn settle(&mut self, freed: &[Freed], stamp: Stamp) {
         let mut hopeful: Vec<Ticket> = Vec::new();
-        for locks in freed {
+        for (task, locks) in freed {
             for name in locks.keys() {
                 hopeful.extend(self.waiting_around(name));
             }
+            hopeful
+                .extend(self.queue.iter().filter(|(_, w)| w.task.contains(task)).map(|(t, _)| *t));
         }
         hopeful.sort_unstable();
         hopeful.dedup();
@@ -302,8 +310,8 @@ impl LockTable {
 
     fn grant(&mut self, id: RequestId, task: &TaskId, locks: LockSet, stamp: Stamp) {
         let mut fences = BTreeMap::new();
-        for (name, mode) in &locks {
-            if let Some(fence) = self.covering_fence(task, name, *mode) {
+        for name in locks.keys() {
+            if let Some(fence) = self.covering_fence(task, name) {
                 fences.insert(name.clone(), fence);
             }
         }
@@ -320,14 +328,15 @@ impl LockTable {
     /// The fence of the hold of the same line of work that already covers a name.
     ///
     /// Whoever works under an enclosing hold writes to the same resources as its holder, in turn
-    /// with it: a fence of its own would lock the holder out.
-    fn covering_fence(&self, task: &TaskId, name: &LockName, mode: Mode) -> Option<Version> {
+    /// with it: a fence of its own would lock the holder out. Only an exclusive hold is such: under
+    /// another, one sub-task could get a fence of its own, and the next the older one.
+    fn covering_fence(&self, task: &TaskId, name: &LockName) -> Option<Version> {
         std::iter::once(name.as_str())
             .chain(name.above())
             .filter_map(|name| self.claims.get_key_value(name))
             .flat_map(|(name, claims)| claims.iter().map(move |claim| (name, claim)))
             .filter(|(_, claim)| claim.ticket.is_none() && claim.task.contains(task))
-            .filter(|(_, claim)| claim.mode.tolerance() <= mode.tolerance())
+            .filter(|(_, claim)| claim.mode.is_exclusive())
             .filter_map(|(name, claim)| Some(self.find_hold(claim.request)?.1.fence_of(name)))
             .min()
     }
@@ -343,7 +352,7 @@ impl LockTable {
     }
 
     /// Takes a waiter out of the queue, and its task and client if they have nothing else.
-    fn dequeue(&mut self, ticket: Ticket) -> Arc<LockSet> {
+    fn dequeue(&mut self, ticket: Ticket) -> Freed {
         let waiter = self.queue.remove(&ticket).expect("it is in the queue");
         let id = waiter.request();
         self.tickets.remove(&id);
@@ -352,10 +361,10 @@ impl LockTable {
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         tasks.get_mut(&waiter.task.number()).expect("registered").waiters -= 1;
         self.drop_task_if_idle(&waiter.task);
-        waiter.locks
+        (waiter.task, waiter.locks)
     }
 
-    fn end_hold(&mut self, id: RequestId) -> Arc<LockSet> {
+    fn end_hold(&mut self, id: RequestId) -> Freed {
         let (number, _) = self.find_hold(id).expect("it is held");
         let task = self.clients.get_mut(&id.client).and_then(|c| c.tasks.get_mut(&number));
         let task = task.expect("just found");
@@ -365,7 +374,7 @@ impl LockTable {
         self.remove_claims(id, &hold.locks, None);
         self.family(&task).holds -= 1;
         self.drop_task_if_idle(&task);
-        Arc::new(hold.locks)
+        (task, Arc::new(hold.locks))
     }
 
     fn add_claims(

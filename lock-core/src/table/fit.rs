@@ -111,12 +111,14 @@ impl LockTable {
 
     /// The waiters that do not count for a request at this place, if that matters.
     fn overtaken(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> BTreeSet<Ticket> {
-        if !self.line_holds(task)
+        if !self.line_is_entangled(task, place)
             || self.fits(task, locks, |claim| counts(claim, place, &BTreeSet::new()))
         {
             return BTreeSet::new();
         }
-        self.reduce(Some(task), true)
+        // With a waiting sub-task it could not go on if it were granted: what it takes then must be
+        // free of everybody who could go on first, in whatever order.
+        self.reduce(Some(task), !self.has_waiting_descendant(task))
     }
 
     /// Tells whether the waiter with this ticket is to be granted now.
@@ -130,8 +132,16 @@ impl LockTable {
     }
 
     pub(super) fn has_waiting_descendant(&self, task: &TaskId) -> bool {
-        self.families.get(task.family()).is_some_and(|family| family.waiters > 1)
+        self.families.get(task.family()).is_some_and(|family| family.waiters > 0)
             && self.queue.values().any(|w| w.task != *task && task.contains(&w.task))
+    }
+
+    /// Tells whether others may have to wait for this line of work: it holds something, or waits in
+    /// the queue elsewhere than at this place.
+    pub(super) fn line_is_entangled(&self, task: &TaskId, place: Ticket) -> bool {
+        self.line_holds(task)
+            || self.families.get(task.family()).is_some_and(|family| family.waiters > 0)
+                && self.queue.iter().any(|(&at, w)| at != place && w.task.contains(task))
     }
 
     /// Tells whether the task or one of its ancestors holds anything.
@@ -158,14 +168,14 @@ fn exclude(one: Mode, other: Mode) -> bool {
 }
 
 /// On one name: one holder more must be tolerated by all, itself included.
-pub(super) fn has_room(beside: &[&Claim], mode: Mode) -> bool {
+fn has_room(beside: &[&Claim], mode: Mode) -> bool {
     let tolerance = beside.iter().map(|c| c.mode.tolerance()).chain([mode.tolerance()]).min();
     tolerance == Some(u64::MAX) || slots(beside) < tolerance.unwrap_or(u64::MAX)
 }
 
 /// How many holders these claims are: a task and its sub-tasks are one while only one of them
 /// needs the lock, and as many as its sub-tasks need otherwise.
-fn slots(claims: &[&Claim]) -> u64 {
+pub(super) fn slots(claims: &[&Claim]) -> u64 {
     let mut tasks: Vec<&TaskId> = claims.iter().map(|claim| &claim.task).collect();
     // The order of ids puts every task directly before all its descendants.
     tasks.sort_unstable();

@@ -14,7 +14,8 @@ impl LockTable {
     /// deadlock properties of computer systems", ACM Computing Surveys 4(3), 1972.)
     ///
     /// The line of work of a `pinned` task gives nothing back and is not granted. With
-    /// `in_turn`, nobody overtakes: a waiter must fit beside all earlier ones too.
+    /// `in_turn`, a waiter must fit beside all earlier ones too, but for those that in any order
+    /// can only be granted after its own line of work has given something back.
     pub(super) fn reduce(&self, pinned: Option<&TaskId>, in_turn: bool) -> BTreeSet<Ticket> {
         let mut stuck: BTreeSet<Ticket> = self.queue.keys().copied().collect();
         let mut blocked = Blocked::default();
@@ -31,11 +32,22 @@ impl LockTable {
                 if !stuck.contains(&ticket) || is_pinned || blocked.below(&waiter.task) {
                     continue;
                 }
-                let fits = self.fits(&waiter.task, &waiter.locks, |claim| match claim.ticket {
-                    None => blocked.at_or_below(&claim.task),
-                    Some(other) => in_turn && other < ticket && stuck.contains(&other),
-                });
-                if fits {
+                let fits = |passed: Option<&BTreeSet<Ticket>>| {
+                    self.fits(&waiter.task, &waiter.locks, |claim| match claim.ticket {
+                        None => blocked.at_or_below(&claim.task),
+                        Some(other) => {
+                            passed.is_some_and(|passed| !passed.contains(&other))
+                                && other < ticket
+                                && stuck.contains(&other)
+                        }
+                    })
+                };
+                let goes_on = fits(None)
+                    && (!in_turn
+                        || fits(Some(&BTreeSet::new()))
+                        || self.line_is_entangled(&waiter.task, ticket)
+                            && fits(Some(&self.reduce(Some(&waiter.task), false))));
+                if goes_on {
                     stuck.remove(&ticket);
                     blocked.remove(&waiter.task);
                 }

@@ -305,7 +305,8 @@ impl LockTable {
 
     fn blockers(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> Vec<Blocker> {
         let mut found = self.in_the_way(task, locks, place);
-        found.sort_by_key(|(name, claim)| (claim.ticket.map_or(0, |t| t + 1), *name));
+        found
+            .sort_by_key(|(name, claim)| (claim.ticket.map_or(0, |t| t + 1), *name, claim.request));
         found.dedup();
         found.into_iter().map(|obstacle| self.blocker(obstacle)).collect()
     }
