@@ -106,7 +106,8 @@ fn pid_in(world: &World, file: &str) -> Pid {
 #[test]
 fn ctrl_c_stops_the_script() {
     let world = World::new();
-    let script = "\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; exec sleep 60'\necho went on >after\n";
+    let script =
+        "\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; exec sleep 60'\necho went on >after\n";
     let mut terminal = Terminal::script(&world, script);
     let child = pid_in(&world, "child");
     assert_eq!(getpgid(Some(child)), Ok(Pid::from_child(&terminal.bash)), "the terminal's group");
@@ -134,7 +135,9 @@ fn a_command_that_handles_ctrl_c_ends_as_it_wants_and_the_script_goes_on() {
 fn ctrl_z_and_fg_stop_and_continue_both() {
     let world = World::new();
     let mut terminal = Terminal::bash(&world, &["-i"]);
-    terminal.type_in("\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; echo $PPID >parent; exec cat'\n");
+    terminal.type_in(
+        "\"$LOCKCTL\" run -l job -- sh -c 'echo $$ >child; echo $PPID >parent; exec cat'\n",
+    );
     let (child, lockctl) = (pid_in(&world, "child"), pid_in(&world, "parent"));
     for _ in 0..3 {
         terminal.type_in(CTRL_Z);
