@@ -22,6 +22,10 @@ proptest! {
     ) {
         compare(&steps, reread, World::default());
     }
+}
+
+proptest! {
+    #![proptest_config(world::config(1_000))]
 
     #[test]
     fn also_when_the_queue_is_long(steps in world::crowded_steps(30), reread in any::<u64>()) {

@@ -147,6 +147,23 @@ fn a_parent_with_a_waiting_sub_task_takes_nothing_that_others_need_first() {
 }
 
 #[test]
+fn that_holds_too_when_either_of_two_others_would_do() {
+    let mut s = Story::default();
+    let busy = s.gets("busy", "r");
+    s.gets("one", Request::limit("cpu", 2));
+    s.gets("two", Request::limit("cpu", 2));
+    s.gets("backup", "p");
+    s.waits("first", Request::exclusive("p").and_exclusive("q"));
+    let wanted = || Request::shared("c").and_shared("q").and_shared("r");
+    let one = s.waits("one", wanted());
+    let two = s.waits("two", wanted());
+    s.waits("backup/step", Request::limit("cpu", 2)); // for either of them
+    s.is_refused("backup", "c");
+    assert_eq!(s.release(busy), [one], "past the first, which waits for the backup");
+    assert!(!s.is_held(two), "it need not pass: one of the two is enough");
+}
+
+#[test]
 fn sub_tasks_may_share_more_widely_what_their_parent_limits() {
     let mut s = Story::default();
     s.gets("backup/one", Request::shared("c"));
