@@ -205,12 +205,10 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         let mut io: Option<Io> = None;
         let mut hint: Option<(Version, Hint)> = None;
+        let mut orphaned = false;
         while !self.is_finished() {
             while let Ok(command) = self.commands.try_recv() {
                 self.command(command);
-            }
-            if self.commands.is_closed() && self.closing.is_none() {
-                self.close(ORPHAN_PATIENCE, None);
             }
             self.tick();
             if io.is_none() {
@@ -227,7 +225,13 @@ impl Actor {
                     io = None;
                     self.done(done);
                 }
-                Some(command) = self.commands.recv() => self.command(command),
+                command = self.commands.recv(), if !orphaned => match command {
+                    Some(command) => self.command(command),
+                    None => {
+                        orphaned = true;
+                        self.close(ORPHAN_PATIENCE, None);
+                    }
+                },
                 () = heard(self.bell.as_ref()) => self.rung(),
                 Some(process) = self.deaths.next() => {
                     self.watched.remove(&process);
