@@ -107,7 +107,7 @@ type Death = Pin<Box<dyn Future<Output = Process> + Send>>;
 /// What the store answered.
 pub(super) enum Done {
     Load { sent: Instant, result: Result<Snapshot, BackendError> },
-    Swap { batch: Box<Batch>, result: Result<Swap, BackendError> },
+    Swap { result: Result<Swap, BackendError> },
 }
 
 /// The driver of one client.
@@ -132,6 +132,8 @@ pub(crate) struct Actor {
     pub(super) unwanted: BTreeSet<RequestId>,
     pub(super) verdicts: Vec<Verdict>,
 
+    /// What is being written. It stays here, so that what was asked in it can run out of time.
+    flight: Option<Box<Batch>>,
     pub(super) cached: Option<Cached>,
     /// The cached table must be at least this new to be built on.
     pub(super) need_as_of: Option<Instant>,
@@ -182,6 +184,7 @@ impl Actor {
             extras: Vec::new(),
             unwanted: BTreeSet::new(),
             verdicts: Vec::new(),
+            flight: None,
             cached: None,
             need_as_of: None,
             seen: Version::ABSENT,
@@ -366,6 +369,7 @@ impl Actor {
         self.closing.as_ref().is_some_and(|closing| {
             let written = self.entries.is_empty()
                 && self.extras.is_empty()
+                && self.flight.as_ref().is_none_or(|batch| batch.extras.is_empty())
                 && self.unwanted.is_empty()
                 && self.unresolved.is_none();
             let hopeless = self.failure.as_ref().is_some_and(StoreError::is_misconfigured);
@@ -384,7 +388,8 @@ impl Actor {
                 entry.answer_end(&result);
             }
         }
-        for extra in std::mem::take(&mut self.extras) {
+        let sent = self.flight.take().map(|batch| batch.extras).unwrap_or_default();
+        for extra in std::mem::take(&mut self.extras).into_iter().chain(sent) {
             extra.what.fail(StoreError::closed(&self.store));
         }
         for reply in self.closing.into_iter().flat_map(|closing| closing.replies) {
@@ -422,8 +427,11 @@ impl Actor {
             }
         }
         let late = |extra: &mut Extra| extra.patience <= now;
-        let late: Vec<Extra> = self.extras.extract_if(.., late).collect();
-        for extra in late {
+        let mut over: Vec<Extra> = self.extras.extract_if(.., late).collect();
+        if let Some(batch) = &mut self.flight {
+            over.extend(batch.extras.extract_if(.., late));
+        }
+        for extra in over {
             extra.what.fail(self.reason());
         }
         let boot = self.config.clock.boot();
@@ -518,11 +526,13 @@ impl Actor {
         })
     }
 
-    fn swap(&self, batch: Box<Batch>, data: Vec<u8>) -> Io {
+    fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
         let backend = self.config.backend.clone();
+        let (expected, next) = (batch.expected, batch.next);
+        self.flight = Some(batch);
         Box::pin(async move {
-            let result = backend.compare_and_swap(batch.expected, batch.next, &data).await;
-            Done::Swap { batch, result }
+            let result = backend.compare_and_swap(expected, next, &data).await;
+            Done::Swap { result }
         })
     }
 
@@ -579,31 +589,35 @@ impl Actor {
                     Err(error) => self.failed(error),
                 }
             }
-            Done::Swap { mut batch, result } => match result {
-                Ok(Swap::Swapped) => {
-                    self.failure = None;
-                    self.commit(*batch);
-                }
-                Ok(Swap::Conflict) => {
-                    self.pace.lost(Instant::now());
-                    self.extras.append(&mut batch.extras);
-                }
-                Err(error) => {
-                    self.extras.append(&mut batch.extras);
-                    match error.kind() {
-                        BackendErrorKind::Busy => {
-                            self.pace.lost(Instant::now());
-                            self.failure = Some(StoreError::backend(&self.store, error));
-                        }
-                        BackendErrorKind::OutcomeUnknown => {
-                            self.unresolved = Some(batch.expected);
-                            self.failed(error);
-                        }
-                        BackendErrorKind::TooLarge => self.too_large(&batch, error),
-                        _ => self.failed(error),
-                    }
-                }
-            },
+            Done::Swap { result } => {
+                let batch = self.flight.take().expect("it was sent");
+                self.swapped(*batch, result);
+            }
+        }
+    }
+
+    fn swapped(&mut self, mut batch: Batch, result: Result<Swap, BackendError>) {
+        let error = match result {
+            Ok(Swap::Swapped) => {
+                self.failure = None;
+                self.commit(batch);
+                return;
+            }
+            Ok(Swap::Conflict) => {
+                self.pace.lost(Instant::now());
+                self.extras.append(&mut batch.extras);
+                return;
+            }
+            Err(error) => error,
+        };
+        self.extras.append(&mut batch.extras);
+        match error.kind() {
+            BackendErrorKind::OutcomeUnknown => {
+                self.unresolved = self.unresolved.max(Some(batch.expected));
+                self.failed(error);
+            }
+            BackendErrorKind::TooLarge => self.too_large(&batch, error),
+            _ => self.failed(error),
         }
     }
 
@@ -711,7 +725,8 @@ impl Actor {
                 wakes.push(entry.patience);
             }
         }
-        wakes.extend(self.extras.iter().map(|extra| extra.patience));
+        let sent = self.flight.iter().flat_map(|batch| &batch.extras);
+        wakes.extend(self.extras.iter().chain(sent).map(|extra| extra.patience));
         wakes.extend(self.closing.as_ref().map(|closing| closing.patience));
         let boot = self.config.clock.boot();
         let at = |time: Duration| now + time.saturating_sub(boot);
