@@ -417,6 +417,10 @@ impl Actor {
             return;
         }
         let Some(fences) = fences else { return };
+        if !self.lease.is_certain(self.config.clock.boot()) {
+            self.recheck = true; // Somebody may be about to sweep it: renew first.
+            return;
+        }
         self.dirty.remove(&number);
         self.restless.remove(&number);
         entry.sent = true;

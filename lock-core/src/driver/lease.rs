@@ -61,6 +61,11 @@ impl Lease {
         doubtful
     }
 
+    /// Tells whether a renewal is confirmed and recent, so that something may be taken for held.
+    pub(super) fn is_certain(&mut self, now: Duration) -> bool {
+        self.length.is_none() || self.renewed.is_some() && !self.is_in_doubt(now)
+    }
+
     /// When holds in doubt are to be given up for lost, if the store cannot be asked until then.
     pub(super) fn end_of_doubt(&self) -> Option<Duration> {
         Some(self.doubt? + self.length? / MARGIN)

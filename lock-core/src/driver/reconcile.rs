@@ -59,15 +59,14 @@ impl Actor {
             .iter()
             .map(|(number, entry)| (*number, entry.state, table.place(self.id(*number))))
             .collect();
-        let doubt = self.lease.is_in_doubt(self.config.clock.boot());
+        if table.client(me).is_some() && !self.lease.is_certain(self.config.clock.boot()) {
+            // It came there by a swap that was never confirmed, or long ago: renew it.
+            self.recheck = true;
+        }
         for (number, state, place) in places {
             match (state, place) {
                 (State::New | State::Waiting | State::Expired, Place::Held(_)) => {
-                    if doubt {
-                        self.recheck = true; // Somebody may be about to sweep it: renew first.
-                    } else {
-                        self.granted(number);
-                    }
+                    self.granted(number);
                 }
                 (State::New | State::Waiting | State::Expired, Place::Freed) => {
                     self.refuse(number, AcquireError::Released);
