@@ -19,7 +19,7 @@ const WAITERS_MAX: usize = 64;
 impl Actor {
     /// Takes over a snapshot that was read after `sent`.
     pub(super) fn learn(&mut self, cell: &Snapshot, sent: Instant) -> Result<(), TableError> {
-        if self.unresolved.is_some_and(|expected| expected != cell.version) {
+        if self.unresolved.is_some_and(|expected| expected < cell.version) {
             self.unresolved = None; // The version has moved: that swap can never be applied.
         }
         match &mut self.cached {
