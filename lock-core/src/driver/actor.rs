@@ -137,6 +137,8 @@ pub(crate) struct Actor {
     pub(super) cached: Option<Cached>,
     /// The cached table must be at least this new to be built on.
     pub(super) need_as_of: Option<Instant>,
+    /// The cached table was read and not yet built on.
+    pub(super) just_read: bool,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
     pub(super) seen: Version,
     pub(super) tried: Version,
@@ -187,6 +189,7 @@ impl Actor {
             flight: None,
             cached: None,
             need_as_of: None,
+            just_read: false,
             seen: Version::ABSENT,
             tried: Version::ABSENT,
             unresolved: None,
@@ -485,12 +488,19 @@ impl Actor {
                 return None;
             }
             let as_of = self.cached.as_ref().map(|cached| cached.as_of);
-            if as_of.is_none() || self.need_as_of > as_of {
+            let is_met = as_of >= self.need_as_of;
+            // Reading and writing take turns, or a stream of questions would keep the lease from
+            // being renewed.
+            let is_turn_of_writes = writes && self.just_read;
+            if as_of.is_none() || !(is_met || is_turn_of_writes) {
                 return Some(self.load());
             }
-            self.need_as_of = None;
+            if is_met {
+                self.need_as_of = None;
+            }
+            self.just_read = false;
             self.answer_reads();
-            if !self.has_writes() {
+            if !writes {
                 return None;
             }
             match self.build() {
@@ -578,6 +588,7 @@ impl Actor {
                         match self.learn(&snapshot, sent) {
                             Ok(()) => {
                                 self.failure = None;
+                                self.just_read = true;
                                 self.need_as_of = self.need_as_of.filter(|need| *need > sent);
                                 self.answer_reads();
                             }
