@@ -506,12 +506,8 @@ impl Actor {
             match self.build() {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
                 Build::Reload => self.need_as_of = Some(Instant::now()),
-                Build::Done => {
-                    if self.dirty.is_empty() {
-                        continue;
-                    }
-                    return None;
-                }
+                // What was refused may have left something to take back.
+                Build::Done => {}
             }
         }
     }

@@ -327,6 +327,7 @@ impl Actor {
     fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Instant) -> bool {
         let mut stale = false;
         self.cached = Some(Cached { version, table: draft.table, as_of });
+        self.unwanted.clear();
         for act in draft.acts {
             let (Act::Granted(number)
             | Act::Queued(number)
