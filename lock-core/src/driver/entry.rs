@@ -104,6 +104,7 @@ impl Entry {
     /// From now on it is to end; `reply` hears of it.
     pub(super) fn end(&mut self, patience: Instant, reply: Option<DoneReply>) {
         self.state = State::Ending;
+        self.deadline = None;
         self.patience = patience;
         self.ended.extend(reply);
     }
