@@ -102,7 +102,7 @@ impl What {
 type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// `true`: the cell has probably changed. `false`: the store cannot tell for now.
 type Hint = Pin<Box<dyn Future<Output = bool> + Send>>;
-type Death = Pin<Box<dyn Future<Output = Process> + Send>>;
+type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
@@ -154,6 +154,7 @@ pub(crate) struct Actor {
     pub(super) next_poll: Option<Instant>,
     last_load: Option<Instant>,
     deaths: FuturesUnordered<Death>,
+    /// Also the dead among them: a client may live on without one of its processes.
     watched: HashSet<Process>,
     failure: Option<StoreError>,
     hints_from: Instant,
@@ -239,8 +240,7 @@ impl Actor {
                     }
                 },
                 () = heard(self.bell.as_ref()) => self.rung(),
-                Some(process) = self.deaths.next() => {
-                    self.watched.remove(&process);
+                Some(()) = self.deaths.next() => {
                     self.next_poll = Some(Instant::now());
                 }
                 told = poll_opt(hint.as_mut().map(|(_, hint)| hint)) => {
@@ -675,17 +675,14 @@ impl Actor {
     /// Learns of the death of these processes at once, as far as that is possible.
     pub(super) fn watch_deaths(&mut self, processes: impl IntoIterator<Item = Process>) {
         for process in processes {
-            if self.watched.len() >= WATCHES_MAX {
+            if self.deaths.len() >= WATCHES_MAX {
                 return;
             }
             if !self.watched.contains(&process)
                 && let Ok(watch) = DeathWatch::new(process)
             {
                 self.watched.insert(process);
-                self.deaths.push(Box::pin(async move {
-                    watch.died().await;
-                    process
-                }));
+                self.deaths.push(Box::pin(async move { watch.died().await }));
             }
         }
     }
