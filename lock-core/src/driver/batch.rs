@@ -501,9 +501,11 @@ struct Draft {
 impl Draft {
     fn new(actor: &Actor, table: LockTable, version: Version) -> Self {
         let wall = actor.config.clock.wall();
-        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX).min(Version::MAX.0);
+        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         let next = version.max(actor.seen).max(actor.tried).0 + 1;
-        let stamp = Stamp { version: Version(next.max(clock)), now_ms: clock / 1000 };
+        // A clock that is far off must not use up the versions: then they only count.
+        let from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+        let stamp = Stamp { version: Version(next.max(from_clock)), now_ms: clock / 1000 };
         Self { table, stamp, acts: Vec::new(), events: Vec::new(), changed: false }
     }
 
