@@ -355,6 +355,7 @@ impl Actor {
         match &mut self.closing {
             Some(closing) => closing.replies.extend(reply),
             None => {
+                self.failure = None; // However it was before, it is tried once more.
                 self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
             }
         }
