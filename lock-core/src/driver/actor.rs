@@ -482,6 +482,9 @@ impl Actor {
             }
             self.need_fresh();
             let writes = self.has_writes();
+            if self.entries.is_empty() && self.extras.is_empty() && !writes {
+                self.need_as_of = None; // Whoever wanted to know has given up.
+            }
             if !writes && self.need_as_of.is_none() {
                 return None;
             }
