@@ -16,7 +16,7 @@ use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
 use super::pace::Pace;
-use super::{Ask, Command, Commands, Config, Look};
+use super::{Ask, Command, Commands, Config, Look, Moment};
 use crate::backend::{BackendError, BackendErrorKind, Snapshot, Swap, Version};
 use crate::bell::Bell;
 use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
@@ -42,15 +42,15 @@ const WATCHES_MAX: usize = 64;
 pub(super) struct Cached {
     pub(super) version: Version,
     pub(super) table: LockTable,
-    /// The table was current at this time or later.
-    pub(super) as_of: Instant,
+    /// The table was current then or later.
+    pub(super) as_of: Moment,
 }
 
 /// Something asked that is not a request for locks, until when it may take.
 #[derive(Debug)]
 pub(super) struct Extra {
     pub(super) what: What,
-    pub(super) began: Instant,
+    pub(super) began: Moment,
     pub(super) patience: Instant,
 }
 
@@ -106,7 +106,7 @@ type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
-    Load { sent: Instant, result: Result<Snapshot, BackendError> },
+    Load { sent: Moment, result: Result<Snapshot, BackendError> },
     Swap { result: Result<Swap, BackendError> },
 }
 
@@ -136,7 +136,8 @@ pub(crate) struct Actor {
     flight: Option<Box<Batch>>,
     pub(super) cached: Option<Cached>,
     /// The cached table must be at least this new to be built on.
-    pub(super) need_as_of: Option<Instant>,
+    pub(super) need_as_of: Option<Moment>,
+    moment: Moment,
     /// The cached table was read and not yet built on.
     pub(super) just_read: bool,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
@@ -190,6 +191,7 @@ impl Actor {
             flight: None,
             cached: None,
             need_as_of: None,
+            moment: Moment::default(),
             just_read: false,
             seen: Version::ABSENT,
             tried: Version::ABSENT,
@@ -258,13 +260,12 @@ impl Actor {
     }
 
     fn command(&mut self, command: Command) {
-        let now = Instant::now();
-        let patience = now + self.config.patience;
+        let patience = Instant::now() + self.config.patience;
         match command {
             Command::Acquire { acquire, timeout, began, reply } => {
                 let number = acquire.id.number;
                 let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-                let mut entry = Entry::new(acquire, began, deadline, patience, reply);
+                let mut entry = Entry::new(acquire, self.next_moment(), deadline, patience, reply);
                 if self.closing.is_some() {
                     entry.refuse(AcquireError::Closed);
                     return;
@@ -276,30 +277,35 @@ impl Actor {
             Command::End { number, reply } => self.end(number, patience, reply),
             Command::Downgrade { number, reply } => {
                 let id = RequestId { client: self.config.id, number };
-                self.extra(What::Downgrade { id, reply }, now);
+                self.extra(What::Downgrade { id, reply });
             }
-            Command::Verify { number, began, reply } => {
-                self.extra(What::Verify { number, reply }, began);
-            }
-            Command::ReleaseTask { name, began, reply } => {
-                self.extra(What::ReleaseTask { name, tasks: None, reply }, began);
+            Command::Verify { number, reply } => self.extra(What::Verify { number, reply }),
+            Command::ReleaseTask { name, reply } => {
+                self.extra(What::ReleaseTask { name, tasks: None, reply });
             }
             Command::SetProcesses { processes, reply } => {
                 self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
-                self.extra(What::SetProcesses { reply }, now);
+                self.extra(What::SetProcesses { reply });
             }
-            Command::Query { began, ask } => self.extra(What::Query(ask), began),
+            Command::Query(ask) => self.extra(What::Query(ask)),
             Command::Nudge => {}
             Command::Close { reply } => self.close(self.config.patience, Some(reply)),
         }
     }
 
-    fn extra(&mut self, what: What, began: Instant) {
+    /// What happens from now on is later than all that was sent or asked before.
+    pub(super) fn next_moment(&mut self) -> Moment {
+        self.moment.0 += 1;
+        self.moment
+    }
+
+    fn extra(&mut self, what: What) {
         if self.closing.is_some() {
             what.fail(StoreError::closed(&self.store));
             return;
         }
         let patience = Instant::now() + self.config.patience;
+        let began = self.next_moment();
         self.extras.push(Extra { what, began, patience });
     }
 
@@ -478,7 +484,7 @@ impl Actor {
             let now = Instant::now();
             if self.next_poll.is_some_and(|poll| poll <= now) {
                 self.next_poll = None;
-                self.need_as_of = Some(now);
+                self.need_as_of = Some(self.next_moment());
             }
             self.need_fresh();
             let writes = self.has_writes();
@@ -509,7 +515,7 @@ impl Actor {
             }
             match self.build() {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
-                Build::Reload => self.need_as_of = Some(Instant::now()),
+                Build::Reload => self.need_as_of = Some(self.next_moment()),
                 // What was refused may have left something to take back.
                 Build::Done => {}
             }
@@ -528,12 +534,11 @@ impl Actor {
         self.need_as_of = self.need_as_of.max(need);
     }
 
-    fn load(&self) -> Io {
+    fn load(&mut self) -> Io {
         let backend = self.config.backend.clone();
-        Box::pin(async move {
-            let sent = Instant::now();
-            Done::Load { sent, result: backend.load().await }
-        })
+        let sent = self.next_moment();
+        self.last_load = Some(Instant::now());
+        Box::pin(async move { Done::Load { sent, result: backend.load().await } })
     }
 
     fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
@@ -580,26 +585,23 @@ impl Actor {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Load { sent, result } => {
-                self.last_load = Some(sent);
-                match result {
-                    Ok(snapshot) => {
-                        self.pace.answered();
-                        match self.learn(&snapshot, sent) {
-                            Ok(()) => {
-                                self.failure = None;
-                                self.just_read = true;
-                                self.need_as_of = self.need_as_of.filter(|need| *need > sent);
-                                self.answer_reads();
-                            }
-                            Err(error) => {
-                                self.misconfigured(&StoreError::table(&self.store, error));
-                            }
+            Done::Load { sent, result } => match result {
+                Ok(snapshot) => {
+                    self.pace.answered();
+                    match self.learn(&snapshot, sent) {
+                        Ok(()) => {
+                            self.failure = None;
+                            self.just_read = true;
+                            self.need_as_of = self.need_as_of.filter(|need| *need > sent);
+                            self.answer_reads();
+                        }
+                        Err(error) => {
+                            self.misconfigured(&StoreError::table(&self.store, error));
                         }
                     }
-                    Err(error) => self.failed(error),
                 }
-            }
+                Err(error) => self.failed(error),
+            },
             Done::Swap { result } => {
                 let batch = self.flight.take().expect("it was sent");
                 self.swapped(*batch, result);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Moment;
 use super::actor::{Actor, Cached, Extra, What};
 use super::entry::State;
 use crate::backend::{BackendError, Version};
@@ -23,6 +24,7 @@ pub(super) struct Batch {
     pub(super) expected: Version,
     pub(super) next: Version,
     sent: Instant,
+    as_of: Moment,
     /// When it was sent, on the clock that leases run on.
     sent_boot: Duration,
     table: LockTable,
@@ -105,6 +107,7 @@ impl Actor {
             expected: version,
             next: draft.stamp.version,
             sent: Instant::now(),
+            as_of: self.next_moment(),
             sent_boot: self.config.clock.boot(),
             table: draft.table,
             acts: draft.acts,
@@ -261,7 +264,7 @@ impl Actor {
     }
 
     /// Applies an extra. `false`: it has to wait for a newer table, or only reads.
-    fn apply_extra(&mut self, draft: &mut Draft, extra: &mut Extra, as_of: Instant) -> bool {
+    fn apply_extra(&mut self, draft: &mut Draft, extra: &mut Extra, as_of: Moment) -> bool {
         match &mut extra.what {
             What::ReleaseTask { name, tasks, .. } => {
                 if tasks.is_none() {
@@ -324,7 +327,7 @@ impl Actor {
     /// Nothing needs to be written: gives the answers that the table is new enough for.
     ///
     /// `true` if some need a newer one.
-    fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Instant) -> bool {
+    fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Moment) -> bool {
         let mut stale = false;
         self.cached = Some(Cached { version, table: draft.table, as_of });
         self.unwanted.clear();
@@ -357,7 +360,7 @@ impl Actor {
             self.lease.rest();
         }
         self.config.deadline.set(self.lease.deadline());
-        self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.sent });
+        self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.as_of });
         for act in batch.acts {
             self.act(act);
         }

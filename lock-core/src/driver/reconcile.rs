@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
+use super::Moment;
 use super::actor::{Actor, Cached};
 use super::entry::State;
 use super::pace::Watch;
@@ -18,7 +19,7 @@ const WAITERS_MAX: usize = 64;
 
 impl Actor {
     /// Takes over a snapshot that was read after `sent`.
-    pub(super) fn learn(&mut self, cell: &Snapshot, sent: Instant) -> Result<(), TableError> {
+    pub(super) fn learn(&mut self, cell: &Snapshot, sent: Moment) -> Result<(), TableError> {
         if self.unresolved.is_some_and(|expected| expected < cell.version) {
             self.unresolved = None; // The version has moved: that swap can never be applied.
         }
