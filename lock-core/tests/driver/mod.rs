@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod plan;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
