@@ -21,13 +21,7 @@ impl LockTable {
             Op::Release(id) => Outcome::Done(self.release(*id, stamp)),
             Op::Withdraw(id) => Outcome::Done(self.withdraw(*id, stamp)),
             Op::Downgrade(id) => Outcome::Done(self.downgrade(*id, stamp)),
-            Op::ReleaseTasks(tasks) => {
-                let mut changed = false;
-                for task in tasks {
-                    changed |= self.release_task(task, stamp);
-                }
-                Outcome::Done(changed)
-            }
+            Op::ReleaseTasks(tasks) => Outcome::Done(self.release_tasks(tasks, stamp)),
             Op::Sweep(verdict) => Outcome::Done(self.sweep(*verdict, stamp)),
             Op::Observe { client, mark, boot, first_ms } => {
                 Outcome::Done(self.observe(*client, *mark, boot, *first_ms))
@@ -131,27 +125,30 @@ impl LockTable {
         true
     }
 
-    fn release_task(&mut self, id: &TaskId, stamp: Stamp) -> bool {
-        let Some(task) = self.task(id) else { return false };
-        let client = id.client();
-        let held: Vec<RequestId> =
-            task.holds.keys().map(|number| RequestId { client, number: *number }).collect();
-        let waiting: Vec<Ticket> =
-            self.queue.iter().filter(|(_, w)| w.task == *id).map(|(ticket, _)| *ticket).collect();
+    fn release_tasks(&mut self, tasks: &[TaskId], stamp: Stamp) -> bool {
         let mut freed = Vec::new();
+        // All waiters first, and nobody is granted before the end: else the hold of one task would
+        // be handed to another that is to be freed too.
+        let waits = |waiter: &Waiter| tasks.contains(&waiter.task);
+        let waiting: Vec<Ticket> =
+            self.queue.iter().filter(|(_, w)| waits(w)).map(|(ticket, _)| *ticket).collect();
         for ticket in waiting {
             let id = self.queue[&ticket].request();
             // Remembered first, so that its client's record stays.
-            self.clients.get_mut(&client).expect("it has this task").freed.push(id.number);
+            self.clients.get_mut(&id.client).expect("it has this task").freed.push(id.number);
             freed.push(self.dequeue(ticket));
             self.events.push(Event::Freed(id));
         }
-        for id in held {
-            freed.push(self.end_hold(id));
-            self.events.push(Event::Freed(id));
+        for id in tasks {
+            let Some(task) = self.task(id) else { continue };
+            let request = |number: &u64| RequestId { client: id.client(), number: *number };
+            for hold in task.holds.keys().map(request).collect::<Vec<_>>() {
+                freed.push(self.end_hold(hold));
+                self.events.push(Event::Freed(hold));
+            }
         }
         self.settle(&freed, stamp);
-        true
+        !freed.is_empty()
     }
 
     fn sweep(&mut self, verdict: Verdict, stamp: Stamp) -> bool {
