@@ -78,7 +78,7 @@ impl Guard {
             return Err(HoldError::Lost);
         }
         match self.client.deadline.get() {
-            Some(deadline) if self.client.clock.boot() > deadline => {
+            Some(deadline) if self.client.clock.boot() >= deadline => {
                 self.client.send(Command::Nudge);
                 Err(HoldError::InDoubt)
             }

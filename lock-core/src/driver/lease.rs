@@ -54,7 +54,7 @@ impl Lease {
 
     /// Tells whether holds are in doubt, and remembers since when that is known.
     pub(super) fn is_in_doubt(&mut self, now: Duration) -> bool {
-        let doubtful = self.deadline().is_some_and(|deadline| now > deadline);
+        let doubtful = self.deadline().is_some_and(|deadline| now >= deadline);
         if doubtful {
             self.doubt.get_or_insert(now);
         }
