@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 
 use crate::backend::Version;
 use crate::driver::{Command, Grant};
@@ -79,7 +78,7 @@ impl Guard {
             return Err(HoldError::Lost);
         }
         match self.client.deadline.get() {
-            Some(deadline) if self.client.clock.boot() > deadline => {
+            Some(deadline) if self.client.clock.boot() >= deadline => {
                 self.client.send(Command::Nudge);
                 Err(HoldError::InDoubt)
             }
@@ -105,8 +104,8 @@ impl Guard {
     /// Dropping the future changes nothing.
     pub async fn verify(&self) -> Result<(), VerifyError> {
         let (reply, answer) = oneshot::channel();
-        let (number, began) = (self.id.number, Instant::now());
-        self.client.send(Command::Verify { number, began, reply });
+        let number = self.id.number;
+        self.client.send(Command::Verify { number, reply });
         answer.await.unwrap_or(Err(HoldError::Lost.into()))
     }
 

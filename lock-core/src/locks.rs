@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use crate::backend::LockBackend;
 use crate::blocking::BlockingLocks;
@@ -95,11 +94,10 @@ impl Client {
         &self,
         look: impl FnOnce(Look<'_>) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(|reply| Command::Query {
-            began: Instant::now(),
-            ask: Box::new(move |table| {
+        self.ask(|reply| {
+            Command::Query(Box::new(move |table| {
                 let _ = reply.send(table.map(look));
-            }),
+            }))
         })
         .await
     }
@@ -276,8 +274,8 @@ impl Locks {
     ///
     /// When the future is dropped it may be done or not.
     pub async fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
-        let (name, began) = (name.into(), Instant::now());
-        self.inner.ask(|reply| Command::ReleaseTask { name, began, reply }).await
+        let name = name.into();
+        self.inner.ask(|reply| Command::ReleaseTask { name, reply }).await
     }
 
     /// Replaces the processes that this client consists of: it is dead when all of them are.

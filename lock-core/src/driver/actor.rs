@@ -16,7 +16,7 @@ use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
 use super::pace::Pace;
-use super::{Ask, Command, Commands, Config, Look};
+use super::{Ask, Command, Commands, Config, Look, Moment};
 use crate::backend::{BackendError, BackendErrorKind, Snapshot, Swap, Version};
 use crate::bell::Bell;
 use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
@@ -42,15 +42,15 @@ const WATCHES_MAX: usize = 64;
 pub(super) struct Cached {
     pub(super) version: Version,
     pub(super) table: LockTable,
-    /// The table was current at this time or later.
-    pub(super) as_of: Instant,
+    /// The table was current then or later.
+    pub(super) as_of: Moment,
 }
 
 /// Something asked that is not a request for locks, until when it may take.
 #[derive(Debug)]
 pub(super) struct Extra {
     pub(super) what: What,
-    pub(super) began: Instant,
+    pub(super) began: Moment,
     pub(super) patience: Instant,
 }
 
@@ -102,12 +102,12 @@ impl What {
 type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// `true`: the cell has probably changed. `false`: the store cannot tell for now.
 type Hint = Pin<Box<dyn Future<Output = bool> + Send>>;
-type Death = Pin<Box<dyn Future<Output = Process> + Send>>;
+type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
-    Load { sent: Instant, result: Result<Snapshot, BackendError> },
-    Swap { batch: Box<Batch>, result: Result<Swap, BackendError> },
+    Load { sent: Moment, result: Result<Snapshot, BackendError> },
+    Swap { result: Result<Swap, BackendError> },
 }
 
 /// The driver of one client.
@@ -132,9 +132,14 @@ pub(crate) struct Actor {
     pub(super) unwanted: BTreeSet<RequestId>,
     pub(super) verdicts: Vec<Verdict>,
 
+    /// What is being written. It stays here, so that what was asked in it can run out of time.
+    flight: Option<Box<Batch>>,
     pub(super) cached: Option<Cached>,
     /// The cached table must be at least this new to be built on.
-    pub(super) need_as_of: Option<Instant>,
+    pub(super) need_as_of: Option<Moment>,
+    moment: Moment,
+    /// The cached table was read and not yet built on.
+    pub(super) just_read: bool,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
     pub(super) seen: Version,
     pub(super) tried: Version,
@@ -150,6 +155,7 @@ pub(crate) struct Actor {
     pub(super) next_poll: Option<Instant>,
     last_load: Option<Instant>,
     deaths: FuturesUnordered<Death>,
+    /// Also the dead among them: a client may live on without one of its processes.
     watched: HashSet<Process>,
     failure: Option<StoreError>,
     hints_from: Instant,
@@ -182,8 +188,11 @@ impl Actor {
             extras: Vec::new(),
             unwanted: BTreeSet::new(),
             verdicts: Vec::new(),
+            flight: None,
             cached: None,
             need_as_of: None,
+            moment: Moment::default(),
+            just_read: false,
             seen: Version::ABSENT,
             tried: Version::ABSENT,
             unresolved: None,
@@ -205,12 +214,10 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         let mut io: Option<Io> = None;
         let mut hint: Option<(Version, Hint)> = None;
+        let mut orphaned = false;
         while !self.is_finished() {
             while let Ok(command) = self.commands.try_recv() {
                 self.command(command);
-            }
-            if self.commands.is_closed() && self.closing.is_none() {
-                self.close(ORPHAN_PATIENCE, None);
             }
             self.tick();
             if io.is_none() {
@@ -227,10 +234,15 @@ impl Actor {
                     io = None;
                     self.done(done);
                 }
-                Some(command) = self.commands.recv() => self.command(command),
+                command = self.commands.recv(), if !orphaned => match command {
+                    Some(command) => self.command(command),
+                    None => {
+                        orphaned = true;
+                        self.close(ORPHAN_PATIENCE, None);
+                    }
+                },
                 () = heard(self.bell.as_ref()) => self.rung(),
-                Some(process) = self.deaths.next() => {
-                    self.watched.remove(&process);
+                Some(()) = self.deaths.next() => {
                     self.next_poll = Some(Instant::now());
                 }
                 told = poll_opt(hint.as_mut().map(|(_, hint)| hint)) => {
@@ -248,13 +260,12 @@ impl Actor {
     }
 
     fn command(&mut self, command: Command) {
-        let now = Instant::now();
-        let patience = now + self.config.patience;
+        let patience = Instant::now() + self.config.patience;
         match command {
             Command::Acquire { acquire, timeout, began, reply } => {
                 let number = acquire.id.number;
                 let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-                let mut entry = Entry::new(acquire, began, deadline, patience, reply);
+                let mut entry = Entry::new(acquire, self.next_moment(), deadline, patience, reply);
                 if self.closing.is_some() {
                     entry.refuse(AcquireError::Closed);
                     return;
@@ -266,30 +277,35 @@ impl Actor {
             Command::End { number, reply } => self.end(number, patience, reply),
             Command::Downgrade { number, reply } => {
                 let id = RequestId { client: self.config.id, number };
-                self.extra(What::Downgrade { id, reply }, now);
+                self.extra(What::Downgrade { id, reply });
             }
-            Command::Verify { number, began, reply } => {
-                self.extra(What::Verify { number, reply }, began);
-            }
-            Command::ReleaseTask { name, began, reply } => {
-                self.extra(What::ReleaseTask { name, tasks: None, reply }, began);
+            Command::Verify { number, reply } => self.extra(What::Verify { number, reply }),
+            Command::ReleaseTask { name, reply } => {
+                self.extra(What::ReleaseTask { name, tasks: None, reply });
             }
             Command::SetProcesses { processes, reply } => {
                 self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
-                self.extra(What::SetProcesses { reply }, now);
+                self.extra(What::SetProcesses { reply });
             }
-            Command::Query { began, ask } => self.extra(What::Query(ask), began),
+            Command::Query(ask) => self.extra(What::Query(ask)),
             Command::Nudge => {}
             Command::Close { reply } => self.close(self.config.patience, Some(reply)),
         }
     }
 
-    fn extra(&mut self, what: What, began: Instant) {
+    /// What happens from now on is later than all that was sent or asked before.
+    pub(super) fn next_moment(&mut self) -> Moment {
+        self.moment.0 += 1;
+        self.moment
+    }
+
+    fn extra(&mut self, what: What) {
         if self.closing.is_some() {
             what.fail(StoreError::closed(&self.store));
             return;
         }
         let patience = Instant::now() + self.config.patience;
+        let began = self.next_moment();
         self.extras.push(Extra { what, began, patience });
     }
 
@@ -345,6 +361,7 @@ impl Actor {
         match &mut self.closing {
             Some(closing) => closing.replies.extend(reply),
             None => {
+                self.failure = None; // However it was before, it is tried once more.
                 self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
             }
         }
@@ -362,6 +379,7 @@ impl Actor {
         self.closing.as_ref().is_some_and(|closing| {
             let written = self.entries.is_empty()
                 && self.extras.is_empty()
+                && self.flight.as_ref().is_none_or(|batch| batch.extras.is_empty())
                 && self.unwanted.is_empty()
                 && self.unresolved.is_none();
             let hopeless = self.failure.as_ref().is_some_and(StoreError::is_misconfigured);
@@ -380,7 +398,8 @@ impl Actor {
                 entry.answer_end(&result);
             }
         }
-        for extra in std::mem::take(&mut self.extras) {
+        let sent = self.flight.take().map(|batch| batch.extras).unwrap_or_default();
+        for extra in std::mem::take(&mut self.extras).into_iter().chain(sent) {
             extra.what.fail(StoreError::closed(&self.store));
         }
         for reply in self.closing.into_iter().flat_map(|closing| closing.replies) {
@@ -418,8 +437,11 @@ impl Actor {
             }
         }
         let late = |extra: &mut Extra| extra.patience <= now;
-        let late: Vec<Extra> = self.extras.extract_if(.., late).collect();
-        for extra in late {
+        let mut over: Vec<Extra> = self.extras.extract_if(.., late).collect();
+        if let Some(batch) = &mut self.flight {
+            over.extend(batch.extras.extract_if(.., late));
+        }
+        for extra in over {
             extra.what.fail(self.reason());
         }
         let boot = self.config.clock.boot();
@@ -462,10 +484,13 @@ impl Actor {
             let now = Instant::now();
             if self.next_poll.is_some_and(|poll| poll <= now) {
                 self.next_poll = None;
-                self.need_as_of = Some(now);
+                self.need_as_of = Some(self.next_moment());
             }
             self.need_fresh();
             let writes = self.has_writes();
+            if self.entries.is_empty() && self.extras.is_empty() && !writes {
+                self.need_as_of = None; // Whoever wanted to know has given up.
+            }
             if !writes && self.need_as_of.is_none() {
                 return None;
             }
@@ -473,23 +498,26 @@ impl Actor {
                 return None;
             }
             let as_of = self.cached.as_ref().map(|cached| cached.as_of);
-            if as_of.is_none() || self.need_as_of > as_of {
+            let is_met = as_of >= self.need_as_of;
+            // Reading and writing take turns, or a stream of questions would keep the lease from
+            // being renewed.
+            let is_turn_of_writes = writes && self.just_read;
+            if as_of.is_none() || !(is_met || is_turn_of_writes) {
                 return Some(self.load());
             }
-            self.need_as_of = None;
+            if is_met {
+                self.need_as_of = None;
+            }
+            self.just_read = false;
             self.answer_reads();
-            if !self.has_writes() {
+            if !writes {
                 return None;
             }
             match self.build() {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
-                Build::Reload => self.need_as_of = Some(Instant::now()),
-                Build::Done => {
-                    if self.dirty.is_empty() {
-                        continue;
-                    }
-                    return None;
-                }
+                Build::Reload => self.need_as_of = Some(self.next_moment()),
+                // What was refused may have left something to take back.
+                Build::Done => {}
             }
         }
     }
@@ -506,19 +534,20 @@ impl Actor {
         self.need_as_of = self.need_as_of.max(need);
     }
 
-    fn load(&self) -> Io {
+    fn load(&mut self) -> Io {
         let backend = self.config.backend.clone();
-        Box::pin(async move {
-            let sent = Instant::now();
-            Done::Load { sent, result: backend.load().await }
-        })
+        let sent = self.next_moment();
+        self.last_load = Some(Instant::now());
+        Box::pin(async move { Done::Load { sent, result: backend.load().await } })
     }
 
-    fn swap(&self, batch: Box<Batch>, data: Vec<u8>) -> Io {
+    fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
         let backend = self.config.backend.clone();
+        let (expected, next) = (batch.expected, batch.next);
+        self.flight = Some(batch);
         Box::pin(async move {
-            let result = backend.compare_and_swap(batch.expected, batch.next, &data).await;
-            Done::Swap { batch, result }
+            let result = backend.compare_and_swap(expected, next, &data).await;
+            Done::Swap { result }
         })
     }
 
@@ -556,50 +585,52 @@ impl Actor {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Load { sent, result } => {
-                self.last_load = Some(sent);
-                match result {
-                    Ok(snapshot) => {
-                        self.pace.answered();
-                        match self.learn(&snapshot, sent) {
-                            Ok(()) => {
-                                self.failure = None;
-                                self.need_as_of = self.need_as_of.filter(|need| *need > sent);
-                                self.answer_reads();
-                            }
-                            Err(error) => {
-                                self.misconfigured(&StoreError::table(&self.store, error));
-                            }
+            Done::Load { sent, result } => match result {
+                Ok(snapshot) => {
+                    self.pace.answered();
+                    match self.learn(&snapshot, sent) {
+                        Ok(()) => {
+                            self.failure = None;
+                            self.just_read = true;
+                            self.need_as_of = self.need_as_of.filter(|need| *need > sent);
+                            self.answer_reads();
+                        }
+                        Err(error) => {
+                            self.misconfigured(&StoreError::table(&self.store, error));
                         }
                     }
-                    Err(error) => self.failed(error),
                 }
-            }
-            Done::Swap { mut batch, result } => match result {
-                Ok(Swap::Swapped) => {
-                    self.failure = None;
-                    self.commit(*batch);
-                }
-                Ok(Swap::Conflict) => {
-                    self.pace.lost(Instant::now());
-                    self.extras.append(&mut batch.extras);
-                }
-                Err(error) => {
-                    self.extras.append(&mut batch.extras);
-                    match error.kind() {
-                        BackendErrorKind::Busy => {
-                            self.pace.lost(Instant::now());
-                            self.failure = Some(StoreError::backend(&self.store, error));
-                        }
-                        BackendErrorKind::OutcomeUnknown => {
-                            self.unresolved = Some(batch.expected);
-                            self.failed(error);
-                        }
-                        BackendErrorKind::TooLarge => self.too_large(&batch, error),
-                        _ => self.failed(error),
-                    }
-                }
+                Err(error) => self.failed(error),
             },
+            Done::Swap { result } => {
+                let batch = self.flight.take().expect("it was sent");
+                self.swapped(*batch, result);
+            }
+        }
+    }
+
+    fn swapped(&mut self, mut batch: Batch, result: Result<Swap, BackendError>) {
+        let error = match result {
+            Ok(Swap::Swapped) => {
+                self.failure = None;
+                self.commit(batch);
+                return;
+            }
+            Ok(Swap::Conflict) => {
+                self.pace.lost(Instant::now());
+                self.extras.append(&mut batch.extras);
+                return;
+            }
+            Err(error) => error,
+        };
+        self.extras.append(&mut batch.extras);
+        match error.kind() {
+            BackendErrorKind::OutcomeUnknown => {
+                self.unresolved = self.unresolved.max(Some(batch.expected));
+                self.failed(error);
+            }
+            BackendErrorKind::TooLarge => self.too_large(&batch, error),
+            _ => self.failed(error),
         }
     }
 
@@ -650,17 +681,14 @@ impl Actor {
     /// Learns of the death of these processes at once, as far as that is possible.
     pub(super) fn watch_deaths(&mut self, processes: impl IntoIterator<Item = Process>) {
         for process in processes {
-            if self.watched.len() >= WATCHES_MAX {
+            if self.deaths.len() >= WATCHES_MAX {
                 return;
             }
             if !self.watched.contains(&process)
                 && let Ok(watch) = DeathWatch::new(process)
             {
                 self.watched.insert(process);
-                self.deaths.push(Box::pin(async move {
-                    watch.died().await;
-                    process
-                }));
+                self.deaths.push(Box::pin(async move { watch.died().await }));
             }
         }
     }
@@ -707,7 +735,8 @@ impl Actor {
                 wakes.push(entry.patience);
             }
         }
-        wakes.extend(self.extras.iter().map(|extra| extra.patience));
+        let sent = self.flight.iter().flat_map(|batch| &batch.extras);
+        wakes.extend(self.extras.iter().chain(sent).map(|extra| extra.patience));
         wakes.extend(self.closing.as_ref().map(|closing| closing.patience));
         let boot = self.config.clock.boot();
         let at = |time: Duration| now + time.saturating_sub(boot);

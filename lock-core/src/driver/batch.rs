@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Moment;
 use super::actor::{Actor, Cached, Extra, What};
 use super::entry::State;
 use crate::backend::{BackendError, Version};
@@ -23,6 +24,7 @@ pub(super) struct Batch {
     pub(super) expected: Version,
     pub(super) next: Version,
     sent: Instant,
+    as_of: Moment,
     /// When it was sent, on the clock that leases run on.
     sent_boot: Duration,
     table: LockTable,
@@ -105,6 +107,7 @@ impl Actor {
             expected: version,
             next: draft.stamp.version,
             sent: Instant::now(),
+            as_of: self.next_moment(),
             sent_boot: self.config.clock.boot(),
             table: draft.table,
             acts: draft.acts,
@@ -261,7 +264,7 @@ impl Actor {
     }
 
     /// Applies an extra. `false`: it has to wait for a newer table, or only reads.
-    fn apply_extra(&mut self, draft: &mut Draft, extra: &mut Extra, as_of: Instant) -> bool {
+    fn apply_extra(&mut self, draft: &mut Draft, extra: &mut Extra, as_of: Moment) -> bool {
         match &mut extra.what {
             What::ReleaseTask { name, tasks, .. } => {
                 if tasks.is_none() {
@@ -324,9 +327,10 @@ impl Actor {
     /// Nothing needs to be written: gives the answers that the table is new enough for.
     ///
     /// `true` if some need a newer one.
-    fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Instant) -> bool {
+    fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Moment) -> bool {
         let mut stale = false;
         self.cached = Some(Cached { version, table: draft.table, as_of });
+        self.unwanted.clear();
         for act in draft.acts {
             let (Act::Granted(number)
             | Act::Queued(number)
@@ -356,7 +360,7 @@ impl Actor {
             self.lease.rest();
         }
         self.config.deadline.set(self.lease.deadline());
-        self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.sent });
+        self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.as_of });
         for act in batch.acts {
             self.act(act);
         }
@@ -417,6 +421,10 @@ impl Actor {
             return;
         }
         let Some(fences) = fences else { return };
+        if !self.lease.is_certain(self.config.clock.boot()) {
+            self.recheck = true; // Somebody may be about to sweep it: renew first.
+            return;
+        }
         self.dirty.remove(&number);
         self.restless.remove(&number);
         entry.sent = true;
@@ -496,9 +504,11 @@ struct Draft {
 impl Draft {
     fn new(actor: &Actor, table: LockTable, version: Version) -> Self {
         let wall = actor.config.clock.wall();
-        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX).min(Version::MAX.0);
+        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         let next = version.max(actor.seen).max(actor.tried).0 + 1;
-        let stamp = Stamp { version: Version(next.max(clock)), now_ms: clock / 1000 };
+        // A clock that is far off must not use up the versions: then they only count.
+        let from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+        let stamp = Stamp { version: Version(next.max(from_clock)), now_ms: clock / 1000 };
         Self { table, stamp, acts: Vec::new(), events: Vec::new(), changed: false }
     }
 

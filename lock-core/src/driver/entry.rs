@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::Moment;
 use crate::backend::Version;
 use crate::error::{AcquireError, StoreError};
 use crate::name::LockName;
@@ -43,7 +44,7 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// Whether the store may know it: then its end must be confirmed by the store.
     pub(super) sent: bool,
-    pub(super) began: Instant,
+    pub(super) began: Moment,
     /// When waiting is over.
     pub(super) deadline: Option<Instant>,
     /// Whether its time was over before it was even queued.
@@ -60,7 +61,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(
         acquire: Arc<Acquire>,
-        began: Instant,
+        began: Moment,
         deadline: Option<Instant>,
         patience: Instant,
         reply: GrantReply,
@@ -104,6 +105,7 @@ impl Entry {
     /// From now on it is to end; `reply` hears of it.
     pub(super) fn end(&mut self, patience: Instant, reply: Option<DoneReply>) {
         self.state = State::Ending;
+        self.deadline = None;
         self.patience = patience;
         self.ended.extend(reply);
     }

@@ -54,11 +54,16 @@ impl Lease {
 
     /// Tells whether holds are in doubt, and remembers since when that is known.
     pub(super) fn is_in_doubt(&mut self, now: Duration) -> bool {
-        let doubtful = self.deadline().is_some_and(|deadline| now > deadline);
+        let doubtful = self.deadline().is_some_and(|deadline| now >= deadline);
         if doubtful {
             self.doubt.get_or_insert(now);
         }
         doubtful
+    }
+
+    /// Tells whether a renewal is confirmed and recent, so that something may be taken for held.
+    pub(super) fn is_certain(&mut self, now: Duration) -> bool {
+        self.length.is_none() || self.renewed.is_some() && !self.is_in_doubt(now)
     }
 
     /// When holds in doubt are to be given up for lost, if the store cannot be asked until then.

@@ -63,28 +63,29 @@ pub(crate) enum Command {
     },
     Verify {
         number: u64,
-        began: Instant,
         reply: oneshot::Sender<Result<(), VerifyError>>,
     },
     ReleaseTask {
         name: String,
-        began: Instant,
         reply: DoneReply<usize>,
     },
     SetProcesses {
         processes: ProcessSet,
         reply: DoneReply,
     },
-    Query {
-        began: Instant,
-        ask: Ask,
-    },
+    Query(Ask),
     /// A guard has found itself in doubt.
     Nudge,
     Close {
         reply: DoneReply,
     },
 }
+
+/// When something was asked or sent, in the order in which the driver did it.
+///
+/// No clock tells what came first: one that is paused, or coarse, says the same twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Moment(u64);
 
 /// A question to a fresh table. Asked once, also if the store cannot be read.
 pub(crate) type Ask = Box<dyn FnOnce(Result<Look<'_>, StoreError>) + Send>;
@@ -105,7 +106,7 @@ impl fmt::Debug for Command {
             Self::Verify { .. } => "Verify",
             Self::ReleaseTask { .. } => "ReleaseTask",
             Self::SetProcesses { .. } => "SetProcesses",
-            Self::Query { .. } => "Query",
+            Self::Query(_) => "Query",
             Self::Nudge => "Nudge",
             Self::Close { .. } => "Close",
         })

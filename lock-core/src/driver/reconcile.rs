@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use tokio::time::Instant;
 
+use super::Moment;
 use super::actor::{Actor, Cached};
 use super::entry::State;
 use super::pace::Watch;
@@ -18,8 +19,8 @@ const WAITERS_MAX: usize = 64;
 
 impl Actor {
     /// Takes over a snapshot that was read after `sent`.
-    pub(super) fn learn(&mut self, cell: &Snapshot, sent: Instant) -> Result<(), TableError> {
-        if self.unresolved.is_some_and(|expected| expected != cell.version) {
+    pub(super) fn learn(&mut self, cell: &Snapshot, sent: Moment) -> Result<(), TableError> {
+        if self.unresolved.is_some_and(|expected| expected < cell.version) {
             self.unresolved = None; // The version has moved: that swap can never be applied.
         }
         match &mut self.cached {
@@ -59,15 +60,14 @@ impl Actor {
             .iter()
             .map(|(number, entry)| (*number, entry.state, table.place(self.id(*number))))
             .collect();
-        let doubt = self.lease.is_in_doubt(self.config.clock.boot());
+        if table.client(me).is_some() && !self.lease.is_certain(self.config.clock.boot()) {
+            // It came there by a swap that was never confirmed, or long ago: renew it.
+            self.recheck = true;
+        }
         for (number, state, place) in places {
             match (state, place) {
                 (State::New | State::Waiting | State::Expired, Place::Held(_)) => {
-                    if doubt {
-                        self.recheck = true; // Somebody may be about to sweep it: renew first.
-                    } else {
-                        self.granted(number);
-                    }
+                    self.granted(number);
                 }
                 (State::New | State::Waiting | State::Expired, Place::Freed) => {
                     self.refuse(number, AcquireError::Released);

@@ -132,32 +132,28 @@ impl LockTable {
 
     fn release_tasks(&mut self, tasks: &[TaskId], stamp: Stamp) -> bool {
         let mut freed = Vec::new();
-        for id in tasks {
-            self.free_task(id, &mut freed);
-        }
-        // Only now: what one of them gives back must not be granted to the next.
-        self.settle(&freed, stamp);
-        !freed.is_empty()
-    }
-
-    fn free_task(&mut self, id: &TaskId, freed: &mut Vec<Freed>) {
-        let Some(task) = self.task(id) else { return };
-        let client = id.client();
-        let held: Vec<RequestId> =
-            task.holds.keys().map(|number| RequestId { client, number: *number }).collect();
+        // All waiters first, and nobody is granted before the end: else the hold of one task would
+        // be handed to another that is to be freed too.
+        let waits = |waiter: &Waiter| tasks.contains(&waiter.task);
         let waiting: Vec<Ticket> =
-            self.queue.iter().filter(|(_, w)| w.task == *id).map(|(ticket, _)| *ticket).collect();
+            self.queue.iter().filter(|(_, w)| waits(w)).map(|(ticket, _)| *ticket).collect();
         for ticket in waiting {
             let id = self.queue[&ticket].request();
             // Remembered first, so that its client's record stays.
-            self.clients.get_mut(&client).expect("it has this task").freed.push(id.number);
+            self.clients.get_mut(&id.client).expect("it has this task").freed.push(id.number);
             freed.push(self.dequeue(ticket));
             self.events.push(Event::Freed(id));
         }
-        for id in held {
-            freed.push(self.end_hold(id));
-            self.events.push(Event::Freed(id));
+        for id in tasks {
+            let Some(task) = self.task(id) else { continue };
+            let request = |number: &u64| RequestId { client: id.client(), number: *number };
+            for hold in task.holds.keys().map(request).collect::<Vec<_>>() {
+                freed.push(self.end_hold(hold));
+                self.events.push(Event::Freed(hold));
+            }
         }
+        self.settle(&freed, stamp);
+        !freed.is_empty()
     }
 
     fn sweep(&mut self, verdict: Verdict, stamp: Stamp) -> bool {

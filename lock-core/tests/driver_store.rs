@@ -1,0 +1,233 @@
+//! What the driver costs a store and what it says: batches, bytes, bad data, log events.
+
+mod driver;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use driver::{World, until, within};
+use lock_core::testing::Fault;
+use lock_core::{AcquireError, BackendErrorKind, Snapshot, Version};
+use tokio::task::JoinSet;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_meanwhile_is_written_together() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    faults.next_swap(Fault::DelayBefore(Duration::from_millis(10)));
+    let mut asked = JoinSet::new();
+    for number in 0..64 {
+        let locks = locks.clone();
+        asked.spawn(async move { locks.acquire(format!("lock/{number}")).await.unwrap() });
+    }
+    let guards = within("all", asked.join_all()).await;
+    assert!(faults.swaps() <= 3, "{}", faults.swaps());
+    assert_eq!(world.table().list().holds.len(), 64);
+    drop(guards);
+    world.until_empty().await;
+    assert!(faults.swaps() <= 6, "{}", faults.swaps());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_rivals_an_acquire_is_one_swap_and_a_release_another() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    locks.acquire("a").await.unwrap().release().await.unwrap();
+    assert_eq!((faults.loads(), faults.swaps()), (1, 2));
+    for round in 1..20 {
+        let guard = locks.acquire("a").await.unwrap();
+        assert_eq!((faults.loads(), faults.swaps()), (1, 2 * round + 1));
+        guard.release().await.unwrap();
+    }
+    assert_eq!((faults.loads(), faults.swaps()), (1, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_off_is_one_write_however_many_wait() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    let guard = locks.acquire("a").await.unwrap();
+    let mut waiting = JoinSet::new();
+    for _ in 0..20 {
+        let locks = locks.clone();
+        waiting.spawn(async move { locks.acquire("a").await.unwrap() });
+    }
+    world.until_waiting(20).await;
+    let swaps = faults.swaps();
+    guard.release().await.unwrap();
+    let next = within("the next", waiting.join_next()).await.unwrap().unwrap();
+    assert_eq!(faults.swaps() - swaps, 1);
+    next.release().await.unwrap();
+    locks.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_never_overwritten() {
+    let newer = br#"{"interlock":99,"clients":{},"queue":[],"what":"else"}"#;
+    for data in [&b"garbage"[..], b"", b"{}", newer] {
+        let world = World::new();
+        let (locks, faults) = world.client();
+        let guard = locks.acquire("a").await.unwrap();
+        let waiting = tokio::spawn({
+            let locks = locks.clone();
+            async move { locks.acquire("a").await }
+        });
+        world.until_waiting(1).await;
+        let good = world.store.snapshot();
+        let bad = Snapshot { version: Version(good.version.0 + 1), data: data.to_vec() };
+        world.store.restore(bad.clone());
+
+        let (other, _) = world.client();
+        let begin = tokio::time::Instant::now();
+        let error = other.acquire("b").await.unwrap_err();
+        let AcquireError::Store(error) = error else { panic!("{error:?}") };
+        assert!(error.is_misconfigured() && !error.is_unreachable(), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some() || !error.to_string().is_empty());
+        assert!(other.list().await.unwrap_err().is_misconfigured());
+        assert!(other.release_task("a").await.unwrap_err().is_misconfigured());
+        let error = within("the waiter", waiting).await.unwrap().unwrap_err();
+        assert!(matches!(&error, AcquireError::Store(e) if e.is_misconfigured()), "{error:?}");
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        guard.check().unwrap();
+        assert!(other.close().await.is_ok(), "it has nothing there");
+        assert_eq!(world.store.snapshot(), bad);
+
+        // Somebody repairs it.
+        world.store.restore(Snapshot { version: Version(bad.version.0 + 1), ..good });
+        locks.close().await.unwrap();
+        world.assert_empty();
+        drop(faults);
+    }
+}
+
+/// A failure of some time ago says nothing about the store of today.
+#[tokio::test(start_paused = true)]
+async fn a_close_tries_once_more() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    let _guard = locks.acquire("a").await.unwrap();
+    faults.next_load(Fault::Error(BackendErrorKind::Misconfigured));
+    assert!(locks.list().await.unwrap_err().is_misconfigured());
+    locks.close().await.unwrap();
+    world.assert_empty();
+
+    let (locks, faults) = world.client();
+    let _guard = locks.acquire("a").await.unwrap();
+    for _ in 0..2 {
+        faults.next_load(Fault::Error(BackendErrorKind::Misconfigured));
+        faults.next_swap(Fault::Error(BackendErrorKind::Misconfigured));
+    }
+    assert!(within("the close", locks.close()).await.unwrap_err().is_misconfigured());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_has_a_limit_that_only_what_grows_it_meets() {
+    let world = World::new();
+    let (builder, _) = world.builder();
+    let locks = builder.table_bytes_max(4096).build();
+    let mut held = Vec::new();
+    let error = loop {
+        match locks.acquire(format!("lock/{}", held.len())).await {
+            Ok(guard) => held.push(guard),
+            Err(error) => break error,
+        }
+    };
+    let AcquireError::Store(error) = error else { panic!("{error:?}") };
+    assert!(error.is_full() && !error.is_misconfigured(), "{error:?}");
+    assert!(held.len() > 5 && world.store.snapshot().data.len() <= 4096);
+    // Another client with a smaller limit can still give back what it has.
+    let (builder, _) = world.builder();
+    let small = builder.table_bytes_max(100).build();
+    assert!(matches!(small.acquire("b").await, Err(AcquireError::Store(e)) if e.is_full()));
+    small.release_task("nobody").await.unwrap();
+    held.pop().unwrap().release().await.unwrap();
+    held[0].downgrade().await.unwrap();
+    held.push(locks.acquire("lock/x").await.unwrap());
+    locks.close().await.unwrap();
+    world.assert_empty();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_more_bytes_refuses_what_is_new() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    let guard = locks.acquire("a").await.unwrap();
+    faults.next_swap(Fault::Error(BackendErrorKind::TooLarge));
+    let error = locks.acquire("b").await.unwrap_err();
+    assert!(matches!(&error, AcquireError::Store(e) if e.is_full()), "{error:?}");
+    guard.verify().await.unwrap();
+    guard.release().await.unwrap();
+    world.assert_empty();
+}
+
+/// Keeps what is logged.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Log {
+    fn enabled(&self, meta: &Metadata<'_>) -> bool {
+        meta.target().starts_with("lock_core")
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        use std::fmt::Write;
+        write!(self.0, " {}={value:?}", field.name()).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_life_of_a_lock_is_logged() {
+    let log = Log::default();
+    let _default = tracing::subscriber::set_default(log.clone());
+    let world = World::new();
+    let (locks, _) = world.client();
+    let guard = locks.task("first").acquire("a/b").await.unwrap();
+    let fence = guard.fence();
+    let waiting = tokio::spawn({
+        let mut second = locks.task("second");
+        async move { second.acquire("a").await }
+    });
+    world.until_waiting(1).await;
+    guard.release().await.unwrap();
+    let lost = waiting.await.unwrap().unwrap();
+    locks.release_task("second").await.unwrap();
+    lost.lost().await;
+    let logged = |parts: &[&str]| {
+        let lines = log.0.lock().unwrap();
+        let has = |line: &String| parts.iter().all(|part| line.contains(part));
+        assert!(lines.iter().any(has), "no {parts:?} in {lines:#?}");
+    };
+    let fence = format!("fence={fence}");
+    logged(&["INFO", "message=lock granted", "task=first", "lock=a/b", &fence]);
+    logged(&["INFO", "message=waiting for lock", "task=second", "lock=a"]);
+    logged(&["INFO", "message=lock released", "task=first", "lock=a/b", &fence]);
+    logged(&["WARN", "message=lock lost", "task=second", "lock=a", "fence="]);
+
+    let (stranger, faults) = world.stranger();
+    let _gone = stranger.task("gone").acquire("c").await.unwrap();
+    faults.set_unavailable(true);
+    let (other, _) = world.stranger();
+    within("the takeover", other.acquire("c")).await.unwrap();
+    until("it is logged", || log.0.lock().unwrap().iter().any(|l| l.contains("swept"))).await;
+    logged(&["WARN", "message=lock of a dead client freed", "task=gone"]);
+}
