@@ -3,6 +3,8 @@
 //! It tells what happens as [`Event`]s, so that the main thread can wait for signals, children and locks alike.
 
 use std::{
+    cell::Cell,
+    convert::Infallible,
     io,
     sync::mpsc::Sender,
     thread::{self, JoinHandle},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use lock_core::{
-    AcquireError, Guard, Locks, Request, StoreError, TaskId,
+    AcquireError, Guard, Locks, Request, StoreError, Task, TaskId,
     process::{Process, ProcessSet},
     table::Blocker,
 };
@@ -28,6 +30,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// How often it is asked meanwhile.
 const LAST_WORD_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a store that does not answer is asked to take back a request, when the run came to nothing.
+///
+/// What it did not hear of stays in the queue only until somebody sees that this process is gone.
+const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(5);
 /// The variable by which a nested `lockctl` knows its parent.
 pub(crate) const TASK_ID_VARIABLE: &str = "LOCKCTL_TASK_ID";
 
@@ -86,59 +92,82 @@ async fn keep(
     events: &Sender<Event>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), StoreError> {
-    let builder = Locks::builder(plan.backend)
-        .name(plan.task.clone())
-        .processes(plan.processes)
-        .in_current_runtime();
-    let locks = match plan.lease {
+    let Plan { backend, task, note, processes, lease, request, patience, kill_grace } = plan;
+    let builder =
+        Locks::builder(backend).name(task.clone()).processes(processes).in_current_runtime();
+    let locks = match lease {
         Lease::For(length) => builder.lease(length).build(),
         Lease::None => builder.no_lease().build(),
     };
-    let mut task = locks.task(plan.task);
-    if let Some(parent) = parent(&locks).await {
-        task = task.under(&parent);
-    }
-    if let Some(note) = plan.note {
+    let mut task = locks.task(task);
+    if let Some(note) = note {
         task = task.with_note(note);
     }
-    let id = task.id().cloned();
+    let is_held = Cell::new(false);
+    let hold = async {
+        match acquire(&locks, task, request, patience, events).await {
+            Ok(guard) => {
+                is_held.set(true);
+                let granted = Granted { fence: guard.fence(), task: guard.task_id().clone() };
+                let _ = events.send(Event::Granted(granted));
+                let why = watch_over(&guard, kill_grace).await;
+                let _ = events.send(Event::EndRun(why));
+                // Even now it is not given back before the run has ended.
+                std::future::pending::<()>().await;
+            }
+            Err(error) => {
+                let _ = events.send(Event::Refused(error));
+                std::future::pending::<()>().await;
+            }
+        }
+    };
     tokio::select! {
         biased;
         _ = stopped => {}
-        () = async {
-            let asked = async {
-                match plan.patience {
-                    Patience::None => task.try_acquire(plan.request).await,
-                    Patience::For(limit) => task.acquire_timeout(plan.request, limit).await,
-                    Patience::Endless => task.acquire(plan.request).await,
-                }
-            };
-            let answer = tokio::select! {
-                biased;
-                answer = asked => answer,
-                () = tell_blockers(&locks, id.as_ref().ok(), events) => return,
-            };
-            match answer {
-                Ok(guard) => {
-                    let granted = Granted { fence: guard.fence(), task: guard.task_id().clone() };
-                    let _ = events.send(Event::Granted(granted));
-                    let why = watch_over(&guard, plan.kill_grace).await;
-                    let _ = events.send(Event::EndRun(why));
-                    // Even now it is not given back before the run has ended.
-                    std::future::pending::<()>().await;
-                }
-                Err(error) => {
-                    let _ = events.send(Event::Refused(error));
-                    std::future::pending::<()>().await;
-                }
-            }
-        } => {}
+        () = hold => {}
     }
-    locks.close().await
+    if is_held.get() {
+        return locks.close().await;
+    }
+    time::timeout(WITHDRAWAL_PATIENCE, locks.close()).await.unwrap_or(Ok(()))
+}
+
+/// Asks for the locks, and tells meanwhile what is in the way.
+async fn acquire(
+    locks: &Locks,
+    mut task: Task,
+    request: Request,
+    patience: Patience,
+    events: &Sender<Event>,
+) -> Result<Guard, AcquireError> {
+    let began = time::Instant::now();
+    // To look for the parent asks the store too, so it counts as waiting.
+    let parent = match patience {
+        Patience::For(limit) => time::timeout(limit, parent(locks)).await.unwrap_or(Ok(None)),
+        Patience::None | Patience::Endless => parent(locks).await,
+    };
+    if let Some(parent) = parent? {
+        task = task.under(&parent);
+    }
+    let id = task.id().cloned();
+    let asked = async {
+        match patience {
+            Patience::None => task.try_acquire(request).await,
+            Patience::For(limit) => {
+                task.acquire_timeout(request, limit.saturating_sub(began.elapsed())).await
+            }
+            Patience::Endless => task.acquire(request).await,
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = asked => answer,
+        never = tell_blockers(locks, id.as_ref().ok(), events) => match never {},
+    }
 }
 
 /// Tells again and again whom the task waits for; never returns.
-async fn tell_blockers(locks: &Locks, id: Option<&TaskId>, events: &Sender<Event>) {
+async fn tell_blockers(locks: &Locks, id: Option<&TaskId>, events: &Sender<Event>) -> Infallible {
     loop {
         time::sleep(LOOK_INTERVAL).await;
         let blocked = locks.list().await.map(|listing| {
@@ -182,22 +211,21 @@ async fn watch_over(guard: &Guard, kill_grace: Duration) -> String {
 }
 
 /// The task that this process runs under: by its environment, or where `sudo` cleaned that, by its ancestors.
-pub(crate) async fn parent(locks: &Locks) -> Option<TaskId> {
+pub(crate) async fn parent(locks: &Locks) -> Result<Option<TaskId>, StoreError> {
     if let Ok(id) = std::env::var(TASK_ID_VARIABLE) {
-        return id.parse().ok();
+        return Ok(id.parse().ok());
     }
     let here = ProcessSet::current().place;
     let ancestors: Vec<Process> =
         Process::current().into_iter().flat_map(Process::ancestors).collect();
-    // A store that cannot be read will say so when it is asked for the locks.
-    let listing = locks.list().await.ok()?;
-    ancestors.iter().find_map(|ancestor| {
+    let listing = locks.list().await?;
+    Ok(ancestors.iter().find_map(|ancestor| {
         let hold = listing.holds.iter().find(|hold| {
             let set = &hold.client.processes;
             set.place == here && set.processes.contains(ancestor)
         });
         hold.map(|hold| hold.task_id.clone())
-    })
+    }))
 }
 
 /// Why locks were not granted, or the store could not be used.

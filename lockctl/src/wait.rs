@@ -28,7 +28,7 @@ pub(crate) fn wait(settings: &Settings, options: &cli::Wait) -> Result<(), LockE
         let begin = Instant::now();
         let end = options.limit.and_then(|limit| begin.checked_add(limit));
         let mut task = locks.task("wait");
-        if let Some(parent) = parent(locks).await {
+        if let Some(parent) = parent(locks).await? {
             task = task.under(&parent);
         }
         let mut said = begin;

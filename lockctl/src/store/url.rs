@@ -86,7 +86,8 @@ pub(crate) fn without_secrets(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once(':') else {
         return if url.contains('@') { "***".to_owned() } else { url.to_owned() };
     };
-    if scheme == "sqlite" || scheme == "file" {
+    let is_path = !rest.starts_with("//") || rest.starts_with("///");
+    if (scheme == "sqlite" || scheme == "file") && is_path {
         return url.to_owned();
     }
     let (user, host) = match rest.rsplit_once('@') {
@@ -104,7 +105,7 @@ fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError>
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
         Some("") => "",
-        Some(_) => return Err(UrlError::Host(url.to_owned())),
+        Some(_) => return Err(UrlError::Host(without_secrets(url))),
         None => rest,
     };
     let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
@@ -197,6 +198,7 @@ mod tests {
             "://u:secret@h",
             "mysql://h/db?password=secret",
             "postgres://u:secret@h?x=secret",
+            "sqlite://u:secret@h/l.db",
         ] {
             assert!(!without_secrets(url).contains("secret"), "{}", without_secrets(url));
             assert!(has_password(url));
@@ -204,7 +206,7 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
         }
         assert_eq!(without_secrets("mysql://u:p@h/db?x"), "mysql://***@h/db?***");
-        for url in ["mysql://h/db", "sqlite:/a@b", "redis://h:6379/0"] {
+        for url in ["mysql://h/db", "sqlite:/a@b", "sqlite:///a@b", "redis://h:6379/0"] {
             assert_eq!(without_secrets(url), url);
         }
     }
