@@ -388,7 +388,7 @@ async fn a_time_limit_never_throws_a_grant_away() {
         sleep(SECOND * 3 / 2).await;
         drop(guard);
     });
-    other.unwrap();
+    drop(other.unwrap());
     let guard = within("the waiter", waiting).await.unwrap().unwrap();
     guard.verify().await.unwrap();
 }
