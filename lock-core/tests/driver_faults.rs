@@ -353,21 +353,42 @@ async fn questions_and_writes_take_turns() {
     let (locks, faults) = world.client();
     let guard = locks.acquire("a").await.unwrap();
     let mark = || world.table().clients().next().unwrap().mark;
-    let asking: Vec<_> = (0..4)
-        .map(|_| {
-            let (locks, faults) = (locks.clone(), faults.clone());
-            tokio::spawn(async move {
-                loop {
-                    faults.next_load(Fault::DelayAfter(Duration::from_millis(20)));
-                    locks.list().await.unwrap();
-                    sleep(Duration::from_millis(3)).await;
-                }
-            })
-        })
-        .collect();
+    // There is always a question that came after the last read was sent.
+    let asking = tokio::spawn({
+        let locks = locks.clone();
+        async move {
+            loop {
+                faults.next_load(Fault::DelayAfter(Duration::from_millis(20)));
+                let locks = locks.clone();
+                tokio::spawn(async move { locks.list().await });
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
     let before = mark();
     sleep(driver::LEASE / 2).await;
     assert!(mark() > before, "the lease was renewed");
     within("the release", guard.release()).await.unwrap();
-    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    asking.abort();
+}
+
+/// It is freed in the very swap that would take the waiter out of the queue.
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_never_throws_a_grant_away() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    let guard = locks.acquire("a").await.unwrap();
+    let waiting = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.acquire_timeout("a", SECOND).await }
+    });
+    world.until_waiting(1).await;
+    faults.next_swap(Fault::DelayAfter(2 * SECOND));
+    let (other, ()) = tokio::join!(locks.acquire("other"), async {
+        sleep(SECOND * 3 / 2).await;
+        drop(guard);
+    });
+    drop(other.unwrap());
+    let guard = within("the waiter", waiting).await.unwrap().unwrap();
+    guard.verify().await.unwrap();
 }

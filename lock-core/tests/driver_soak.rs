@@ -44,10 +44,10 @@ async fn work(mut task: Task, mut rng: fastrand::Rng, referee: Referee) {
         match granted {
             Ok(guard) => {
                 let hold = referee.begins(&guard, &request);
-                if rng.usize(..4) == 0 {
-                    if let Ok(sub) = sub.acquire_timeout(request.clone(), limit).await {
-                        drop(referee.begins(&sub, &request));
-                    }
+                if rng.usize(..4) == 0
+                    && let Ok(sub) = sub.acquire_timeout(request.clone(), limit).await
+                {
+                    drop(referee.begins(&sub, &request));
                 }
                 sleep(ms(&mut rng, 20)).await;
                 guard.check().expect("nobody took it away");
@@ -121,7 +121,7 @@ async fn run(seed: u64, rates: Rates) -> usize {
 #[tokio::test(start_paused = true)]
 async fn faults_of_all_kinds() {
     let mut holds = 0;
-    for seed in 0..100 {
+    for seed in 0..75 {
         holds += run(seed, Rates::MIXED).await;
     }
     assert!(holds > 100, "there was something to watch: {holds}");
@@ -136,7 +136,7 @@ async fn slow_and_old_answers() {
         unknown: 0.2,
         ..Rates::default()
     };
-    for seed in 1000..1100 {
+    for seed in 1000..1075 {
         run(seed, rates).await;
     }
 }

@@ -227,7 +227,7 @@ async fn the_life_of_a_lock_is_logged() {
     let _gone = stranger.task("gone").acquire("c").await.unwrap();
     faults.set_unavailable(true);
     let (other, _) = world.stranger();
-    within("the takeover", other.acquire("c")).await.unwrap();
+    drop(within("the takeover", other.acquire("c")).await.unwrap());
     until("it is logged", || log.0.lock().unwrap().iter().any(|l| l.contains("swept"))).await;
     logged(&["WARN", "message=lock of a dead client freed", "task=gone"]);
 }

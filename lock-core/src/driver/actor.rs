@@ -111,6 +111,7 @@ pub(super) enum Done {
 }
 
 /// The driver of one client.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one table")]
 pub(crate) struct Actor {
     pub(super) config: Config,
     pub(super) info: Arc<ClientInfo>,
@@ -234,13 +235,14 @@ impl Actor {
                     io = None;
                     self.done(done);
                 }
-                command = self.commands.recv(), if !orphaned => match command {
-                    Some(command) => self.command(command),
-                    None => {
+                command = self.commands.recv(), if !orphaned => {
+                    if let Some(command) = command {
+                        self.command(command);
+                    } else {
                         orphaned = true;
                         self.close(ORPHAN_PATIENCE, None);
                     }
-                },
+                }
                 () = heard(self.bell.as_ref()) => self.rung(),
                 Some(()) = self.deaths.next() => {
                     self.next_poll = Some(Instant::now());
@@ -358,12 +360,11 @@ impl Actor {
 
     fn close(&mut self, patience: Duration, reply: Option<DoneReply>) {
         let patience = Instant::now() + patience;
-        match &mut self.closing {
-            Some(closing) => closing.replies.extend(reply),
-            None => {
-                self.failure = None; // However it was before, it is tried once more.
-                self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
-            }
+        if let Some(closing) = &mut self.closing {
+            closing.replies.extend(reply);
+        } else {
+            self.failure = None; // However it was before, it is tried once more.
+            self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
         }
         for number in self.entries.keys().copied().collect::<Vec<_>>() {
             let entry = self.entries.get_mut(&number).expect("listed");

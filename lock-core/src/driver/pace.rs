@@ -13,6 +13,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// After this many races in a row without a rival, the snapshot is trusted again.
 const CALM: u32 = 8;
 
+/// So often a winner who knows of no rival pauses all the same: rivals that lose every race against
+/// it could never make themselves known.
+const BREATH: u32 = 32;
+
 /// Takes turns with rivals, without talking to them.
 ///
 /// Who loses a race for the cell waits for a random time within a window that *shrinks* with every
@@ -57,8 +61,13 @@ impl Pace {
         self.swap = ((self.swap * 7 + took) / 8).clamp(SWAP_MIN, SWAP_MAX);
         self.failures = 0;
         self.losses = 0;
-        self.not_before = (!self.is_calm()).then(|| now + self.within(self.swap * 2));
         self.calm = self.calm.saturating_add(1);
+        let alone = self.calm > CALM;
+        self.not_before = match alone {
+            true if self.calm.is_multiple_of(BREATH) => Some(now + self.swap * 3),
+            true => None,
+            false => Some(now + self.within(self.swap * 2)),
+        };
     }
 
     /// A swap lost against a rival's.

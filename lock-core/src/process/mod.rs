@@ -160,6 +160,9 @@ impl ProcessSet {
     /// Blocks for some reads below `/proc`: a few for a process or for a group whose leader lives,
     /// one or two for each process of the machine for other groups.
     pub fn probe(&self, reach: Reach) -> Liveness {
+        if self.processes.is_empty() && self.groups.is_empty() {
+            return Liveness::Unknown; // Without a look at where this is.
+        }
         self.probe_from(&Place::here(), reach)
     }
 

@@ -101,10 +101,7 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Waits, but not for ever.
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match timeout(BOUND, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what} takes for ever"),
-    }
+    timeout(BOUND, future).await.unwrap_or_else(|_| panic!("{what} takes for ever"))
 }
 
 /// Knows who holds what by their own account, and that no two of them may not.

@@ -66,8 +66,12 @@ impl LockBackend for Planned {
     async fn load(&self) -> Result<Snapshot, BackendError> {
         match self.plan.next() {
             // Faults of swaps only.
-            Some(Fault::Conflict | Fault::Unknown(_)) | None => {}
-            Some(Fault::Hang(Effect::Later | Effect::Before(_))) => {}
+            None
+            | Some(
+                Fault::Conflict
+                | Fault::Unknown(_)
+                | Fault::Hang(Effect::Later | Effect::Before(_)),
+            ) => {}
             Some(fault) => self.faults.next_load(fault),
         }
         self.backend.load().await
