@@ -8,7 +8,7 @@ use crate::{
 #[test]
 fn the_command_learns_its_task_and_a_fence_that_rises() {
     let scene = Scene::new();
-    let mut last = 0;
+    let mut newest = 0;
     for _ in 0..3 {
         let script =
             r#"echo "$LOCKCTL_TASK $LOCKCTL_TASK_ID $LOCKCTL_FENCE"; "$LOCKCTL" list --json >list"#;
@@ -23,8 +23,8 @@ fn the_command_learns_its_task_and_a_fence_that_rises() {
         assert_eq!(list["holds"][0]["task_id"], id);
         assert_eq!(list["holds"][0]["fence"].to_string(), fence);
         let fence: u64 = fence.parse().unwrap();
-        assert!(fence > last, "{fence} after {last}");
-        last = fence;
+        assert!(fence > newest, "{fence} after {newest}");
+        newest = fence;
     }
     scene.assert_free();
 }
@@ -85,6 +85,21 @@ fn the_nearest_ancestor_counts() {
     let text = stdout(&output);
     let (middle, inner) = text.trim().split_once('\n').unwrap();
     assert!(inner.starts_with(middle) && inner != middle, "{inner} is not below {middle}");
+    scene.assert_free();
+}
+
+#[test]
+fn the_environment_alone_tells_it_too() {
+    let scene = Scene::new();
+    let mut outer = scene.hold("--task outer -l one");
+    let id = scene.list().entry("outer")["task_id"].as_str().unwrap().to_owned();
+    // Not a child of the run, as behind ssh or in a container.
+    let mut command = scene.script_command("-n -l one", "echo $LOCKCTL_TASK_ID");
+    let output = command.env("LOCKCTL_TASK_ID", &id).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let inner = stdout(&output);
+    assert!(inner.starts_with(&id) && inner.trim() != id, "{inner} is not below {id}");
+    outer.end();
     scene.assert_free();
 }
 

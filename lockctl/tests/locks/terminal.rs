@@ -45,7 +45,7 @@ impl Script {
             .unwrap();
         let mut command = Command::new("setsid");
         scene.world.furnish(&mut command);
-        command.args(["--ctty", "bash", "--norc", "script"]);
+        command.args(["--ctty", "env", "--default-signal", "bash", "--norc", "script"]);
         command.stdin(terminal.try_clone().unwrap());
         command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
         let bash = command.spawn().unwrap();
