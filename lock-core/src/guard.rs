@@ -133,7 +133,12 @@ impl Guard {
     pub async fn release(mut self) -> Result<(), StoreError> {
         self.released = true;
         let number = self.id.number;
-        self.client.ask(|reply| Command::End { number, reply: Some(reply) }).await
+        let released = self.client.ask(|reply| Command::End { number, reply: Some(reply) }).await;
+        match released {
+            // Closing has given it back.
+            Err(error) if error.is_closed() => Ok(()),
+            released => released,
+        }
     }
 
     /// Turns the exclusive locks of this hold into shared ones, and lets in who fits then.

@@ -11,15 +11,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Build};
+use super::batch::Batch;
 use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
 use super::pace::Pace;
-use super::{Ask, Command, Commands, Config, Look, Moment};
-use crate::backend::{BackendError, BackendErrorKind, Snapshot, Swap, Version};
+use super::{Ask, Commands, Config, Moment};
+use crate::backend::{BackendError, Snapshot, Swap, Version};
 use crate::bell::Bell;
-use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
+use crate::error::{StoreError, VerifyError};
 use crate::ids::{RequestId, TaskId};
 use crate::process::{DeathWatch, Process};
 use crate::table::{ClientInfo, LockTable, Verdict};
@@ -84,11 +84,11 @@ impl std::fmt::Debug for What {
 
 impl What {
     /// Whether it only needs a fresh table.
-    fn only_reads(&self) -> bool {
+    pub(super) fn only_reads(&self) -> bool {
         matches!(self, Self::Query(_) | Self::Verify { .. })
     }
 
-    fn fail(self, error: StoreError) {
+    pub(super) fn fail(self, error: StoreError) {
         match self {
             Self::ReleaseTask { reply, .. } => drop(reply.send(Err(error))),
             Self::Downgrade { reply, .. } => drop(reply.send(Err(error))),
@@ -99,7 +99,7 @@ impl What {
     }
 }
 
-type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
+pub(super) type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// `true`: the cell has probably changed. `false`: the store cannot tell for now.
 type Hint = Pin<Box<dyn Future<Output = bool> + Send>>;
 type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -134,11 +134,11 @@ pub(crate) struct Actor {
     pub(super) verdicts: Vec<Verdict>,
 
     /// What is being written. It stays here, so that what was asked in it can run out of time.
-    flight: Option<Box<Batch>>,
+    pub(super) flight: Option<Box<Batch>>,
     pub(super) cached: Option<Cached>,
     /// The cached table must be at least this new to be built on.
     pub(super) need_as_of: Option<Moment>,
-    moment: Moment,
+    pub(super) moment: Moment,
     /// The cached table was read and not yet built on.
     pub(super) just_read: bool,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
@@ -154,19 +154,19 @@ pub(crate) struct Actor {
     pub(super) tidied: bool,
 
     pub(super) next_poll: Option<Instant>,
-    last_load: Option<Instant>,
+    pub(super) last_load: Option<Instant>,
     deaths: FuturesUnordered<Death>,
     /// Also the dead among them: a client may live on without one of its processes.
     watched: HashSet<Process>,
-    failure: Option<StoreError>,
+    pub(super) failure: Option<StoreError>,
     hints_from: Instant,
-    closing: Option<Closing>,
+    pub(super) closing: Option<Closing>,
 }
 
 #[derive(Debug)]
-struct Closing {
-    patience: Instant,
-    replies: Vec<DoneReply>,
+pub(super) struct Closing {
+    pub(super) patience: Instant,
+    pub(super) replies: Vec<DoneReply>,
 }
 
 impl Actor {
@@ -174,9 +174,8 @@ impl Actor {
     pub(crate) fn new(mut config: Config, commands: Commands) -> Self {
         let bell = Bell::hang(config.id);
         config.info.bell = bell.as_ref().map(Bell::namespace);
-        let boot = config.info.processes.place.boot.as_deref();
         Self {
-            judge: Judge::new(config.backend.reach(), boot),
+            judge: Judge::new(config.backend.reach(), &config.info.processes.place),
             lease: Lease::new(config.info.lease),
             pace: Pace::new(config.id.bits()),
             store: config.backend.describe(),
@@ -261,121 +260,6 @@ impl Actor {
         self.finish();
     }
 
-    fn command(&mut self, command: Command) {
-        let patience = Instant::now() + self.config.patience;
-        match command {
-            Command::Acquire { acquire, timeout, began, reply } => {
-                let number = acquire.id.number;
-                let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
-                let mut entry = Entry::new(acquire, self.next_moment(), deadline, patience, reply);
-                if self.closing.is_some() {
-                    entry.refuse(AcquireError::Closed);
-                    return;
-                }
-                self.entries.insert(number, entry);
-                self.restless.insert(number);
-                self.dirty.insert(number);
-            }
-            Command::End { number, reply } => self.end(number, patience, reply),
-            Command::Downgrade { number, reply } => {
-                let id = RequestId { client: self.config.id, number };
-                self.extra(What::Downgrade { id, reply });
-            }
-            Command::Verify { number, reply } => self.extra(What::Verify { number, reply }),
-            Command::ReleaseTask { name, reply } => {
-                self.extra(What::ReleaseTask { name, tasks: None, reply });
-            }
-            Command::SetProcesses { processes, reply } => {
-                self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
-                self.extra(What::SetProcesses { reply });
-            }
-            Command::Query(ask) => self.extra(What::Query(ask)),
-            Command::Nudge => {}
-            Command::Close { reply } => self.close(self.config.patience, Some(reply)),
-        }
-    }
-
-    /// What happens from now on is later than all that was sent or asked before.
-    pub(super) fn next_moment(&mut self) -> Moment {
-        self.moment.0 += 1;
-        self.moment
-    }
-
-    fn extra(&mut self, what: What) {
-        if self.closing.is_some() {
-            what.fail(StoreError::closed(&self.store));
-            return;
-        }
-        let patience = Instant::now() + self.config.patience;
-        let began = self.next_moment();
-        self.extras.push(Extra { what, began, patience });
-    }
-
-    /// Ends a request, wherever it is.
-    fn end(&mut self, number: u64, patience: Instant, reply: Option<DoneReply>) {
-        let Some(entry) = self.entries.get_mut(&number) else {
-            if let Some(reply) = reply {
-                let _ = reply.send(Ok(()));
-            }
-            return;
-        };
-        entry.end(patience, reply);
-        self.restless.insert(number);
-        if entry.sent {
-            self.dirty.insert(number);
-        } else {
-            self.forget(number);
-        }
-    }
-
-    /// Drops a request of which nothing is left in the store.
-    pub(super) fn forget(&mut self, number: u64) {
-        if let Some(mut entry) = self.entries.remove(&number) {
-            entry.answer_end(&Ok(()));
-        }
-        self.restless.remove(&number);
-        self.dirty.remove(&number);
-    }
-
-    /// Refuses a request; whatever the store may know of it is ended.
-    pub(super) fn refuse(&mut self, number: u64, error: AcquireError) {
-        let patience = Instant::now() + self.config.patience;
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.refuse(error);
-            if entry.state != State::Ending {
-                self.end(number, patience, None);
-            }
-        }
-    }
-
-    /// A hold is gone for good. What may be left of it is ended all the same.
-    pub(super) fn lose(&mut self, number: u64) {
-        if let Some(entry) = self.entries.get_mut(&number) {
-            let (task, locks) = (&entry.acquire.name, entry.locks());
-            tracing::warn!(%task, lock = %locks, fence = entry.fence, "lock lost");
-            entry.lose();
-            self.end(number, Instant::now() + self.config.patience, None);
-        }
-    }
-
-    fn close(&mut self, patience: Duration, reply: Option<DoneReply>) {
-        let patience = Instant::now() + patience;
-        if let Some(closing) = &mut self.closing {
-            closing.replies.extend(reply);
-        } else {
-            self.failure = None; // However it was before, it is tried once more.
-            self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
-        }
-        for number in self.entries.keys().copied().collect::<Vec<_>>() {
-            let entry = self.entries.get_mut(&number).expect("listed");
-            entry.refuse(AcquireError::Closed);
-            if entry.state != State::Ending {
-                entry.lose();
-                self.end(number, patience, None);
-            }
-        }
-    }
-
     fn is_finished(&self) -> bool {
         self.closing.as_ref().is_some_and(|closing| {
             let written = self.entries.is_empty()
@@ -409,7 +293,7 @@ impl Actor {
     }
 
     /// Why the store has not answered.
-    fn reason(&self) -> StoreError {
+    pub(super) fn reason(&self) -> StoreError {
         self.failure.clone().unwrap_or_else(|| StoreError::silent(&self.store))
     }
 
@@ -460,217 +344,8 @@ impl Actor {
         }
     }
 
-    /// Tells whether there is a reason to write.
-    fn has_writes(&mut self) -> bool {
-        !self.dirty.is_empty()
-            || !self.unwanted.is_empty()
-            || !self.verdicts.is_empty()
-            || self.extras.iter().any(|extra| !extra.what.only_reads())
-            || self.must_swap()
-    }
-
-    /// Tells whether a swap is needed even if it changes nothing.
-    pub(super) fn must_swap(&mut self) -> bool {
-        let boot = self.config.clock.boot();
-        self.unresolved.is_some()
-            || self.suspect
-            || self.recheck
-            || self.lease.due().is_some_and(|due| due <= boot)
-            || self.lease.is_in_doubt(boot)
-    }
-
-    /// Starts the next call of the store, if one is needed and its time has come.
-    fn start(&mut self) -> Option<Io> {
-        loop {
-            let now = Instant::now();
-            if self.next_poll.is_some_and(|poll| poll <= now) {
-                self.next_poll = None;
-                self.need_as_of = Some(self.next_moment());
-            }
-            self.need_fresh();
-            let writes = self.has_writes();
-            if self.entries.is_empty() && self.extras.is_empty() && !writes {
-                self.need_as_of = None; // Whoever wanted to know has given up.
-            }
-            if !writes && self.need_as_of.is_none() {
-                return None;
-            }
-            if self.pace.not_before().is_some_and(|time| time > now) {
-                return None;
-            }
-            let as_of = self.cached.as_ref().map(|cached| cached.as_of);
-            let is_met = as_of >= self.need_as_of;
-            // Reading and writing take turns, or a stream of questions would keep the lease from
-            // being renewed.
-            let is_turn_of_writes = writes && self.just_read;
-            if as_of.is_none() || !(is_met || is_turn_of_writes) {
-                return Some(self.load());
-            }
-            if is_met {
-                self.need_as_of = None;
-            }
-            self.just_read = false;
-            self.answer_reads();
-            if !writes {
-                return None;
-            }
-            match self.build() {
-                Build::Swap(batch, data) => return Some(self.swap(batch, data)),
-                Build::Reload => self.need_as_of = Some(self.next_moment()),
-                // What was refused may have left something to take back.
-                Build::Done => {}
-            }
-        }
-    }
-
-    /// Asks for a table that is new enough for what is pending.
-    fn need_fresh(&mut self) {
-        let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
-        let mut need = reads.map(|extra| extra.began).max();
-        if !self.pace.is_calm() {
-            // Others write: an old snapshot would only lose the race.
-            let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
-            need = need.max(asked.map(|entry| entry.began).max());
-        }
-        self.need_as_of = self.need_as_of.max(need);
-    }
-
-    fn load(&mut self) -> Io {
-        let backend = self.config.backend.clone();
-        let sent = self.next_moment();
-        self.last_load = Some(Instant::now());
-        Box::pin(async move { Done::Load { sent, result: backend.load().await } })
-    }
-
-    fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
-        let backend = self.config.backend.clone();
-        let (expected, next) = (batch.expected, batch.next);
-        self.flight = Some(batch);
-        Box::pin(async move {
-            let result = backend.compare_and_swap(expected, next, &data).await;
-            Done::Swap { result }
-        })
-    }
-
-    /// Answers questions for which the table is new enough.
-    fn answer_reads(&mut self) {
-        let Some(cached) = &self.cached else { return };
-        let as_of = cached.as_of;
-        let now = self.config.clock.boot();
-        let unsure = self.unresolved.is_some() || self.suspect || self.lease.is_in_doubt(now);
-        let ready = |extra: &mut Extra| match extra.what {
-            What::Query(_) => as_of >= extra.began && !self.suspect,
-            What::Verify { .. } => as_of >= extra.began && !unsure,
-            _ => false,
-        };
-        let ready: Vec<Extra> = self.extras.extract_if(.., ready).collect();
-        for extra in ready {
-            let cached = self.cached.as_ref().expect("seen above");
-            match extra.what {
-                What::Query(ask) => ask(Ok(Look {
-                    table: &cached.table,
-                    version: cached.version,
-                    judge: &mut |view| {
-                        view.state = self.judge.judge(view, &cached.table, now);
-                    },
-                })),
-                What::Verify { number, reply } => {
-                    let held =
-                        self.entries.get(&number).is_some_and(|entry| entry.state == State::Held);
-                    let _ = reply.send(if held { Ok(()) } else { Err(HoldError::Lost.into()) });
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn done(&mut self, done: Done) {
-        match done {
-            Done::Load { sent, result } => match result {
-                Ok(snapshot) => {
-                    self.pace.answered();
-                    match self.learn(&snapshot, sent) {
-                        Ok(()) => {
-                            self.failure = None;
-                            self.just_read = true;
-                            self.need_as_of = self.need_as_of.filter(|need| *need > sent);
-                            self.answer_reads();
-                        }
-                        Err(error) => {
-                            self.misconfigured(&StoreError::table(&self.store, error));
-                        }
-                    }
-                }
-                Err(error) => self.failed(error),
-            },
-            Done::Swap { result } => {
-                let batch = self.flight.take().expect("it was sent");
-                self.swapped(*batch, result);
-            }
-        }
-    }
-
-    fn swapped(&mut self, mut batch: Batch, result: Result<Swap, BackendError>) {
-        let error = match result {
-            Ok(Swap::Swapped) => {
-                self.failure = None;
-                self.commit(batch);
-                return;
-            }
-            Ok(Swap::Conflict) => {
-                self.pace.lost(Instant::now());
-                self.extras.append(&mut batch.extras);
-                return;
-            }
-            Err(error) => error,
-        };
-        self.extras.append(&mut batch.extras);
-        match error.kind() {
-            BackendErrorKind::OutcomeUnknown => {
-                self.unresolved = self.unresolved.max(Some(batch.expected));
-                self.failed(error);
-            }
-            BackendErrorKind::TooLarge => self.too_large(&batch, error),
-            _ => self.failed(error),
-        }
-    }
-
-    fn failed(&mut self, error: BackendError) {
-        match error.kind() {
-            BackendErrorKind::Busy => {
-                self.pace.lost(Instant::now());
-                self.failure = Some(StoreError::backend(&self.store, error));
-            }
-            BackendErrorKind::Misconfigured => {
-                self.misconfigured(&StoreError::backend(&self.store, error));
-            }
-            _ => {
-                tracing::debug!(%error, store = %self.store, "store failed");
-                self.pace.failed(Instant::now());
-                self.failure = Some(StoreError::backend(&self.store, error));
-            }
-        }
-    }
-
-    /// Somebody has to act: whoever waits for an answer gets the error at once.
-    fn misconfigured(&mut self, error: &StoreError) {
-        tracing::debug!(error = %error, "store cannot be used");
-        self.pace.failed(Instant::now());
-        self.failure = Some(error.clone());
-        self.cached = None;
-        for number in self.restless.iter().copied().collect::<Vec<_>>() {
-            if let Some(entry) = self.entries.get_mut(&number) {
-                entry.answer_end(&Err(error.clone()));
-            }
-            self.refuse(number, error.clone().into());
-        }
-        for extra in std::mem::take(&mut self.extras) {
-            extra.what.fail(error.clone());
-        }
-    }
-
     /// A bell or a hint: look into the table soon.
-    fn rung(&mut self) {
+    pub(super) fn rung(&mut self) {
         if self.entries.is_empty() {
             return;
         }

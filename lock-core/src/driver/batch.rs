@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::Moment;
 use super::actor::{Actor, Cached, Extra, What};
-use super::entry::State;
+use super::entry::{State, locks_text};
 use crate::backend::{BackendError, Version};
 use crate::error::{AcquireError, StoreError};
 use crate::ids::{ClientId, RequestId};
 use crate::process::Liveness;
-use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Stamp};
+use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Stamp, TableError};
 
 /// How many clients are probed when this one registers.
 const TIDY_MAX: usize = 16;
@@ -63,6 +63,10 @@ impl Actor {
             return Build::Reload;
         };
         let mut draft = Draft::new(self, table, version);
+        if draft.stamp.version > Version::MAX {
+            self.misconfigured(&StoreError::table(&self.store, TableError::Worn));
+            return Build::Done;
+        }
         draft.changed = forced;
         for verdict in std::mem::take(&mut self.verdicts) {
             draft.apply(&Op::Sweep(verdict));
@@ -453,8 +457,10 @@ impl Actor {
             }
             Event::Granted(id) | Event::Freed(id) => self.ring(id.client),
             Event::Swept { client, name, holds, waiters } => {
-                for (id, task) in holds {
-                    tracing::warn!(%task, hold = %id, client = %name, "lock of a dead client freed");
+                for hold in holds {
+                    let (task, locks) = (&hold.task, locks_text(&hold.locks));
+                    let fence = hold.fence.0;
+                    tracing::warn!(%task, lock = %locks, fence, client = %name, "lock of the dead freed");
                 }
                 tracing::warn!(client = %name, id = %client, waiters, "dead client swept");
                 // If it lives after all, it had better know.

@@ -10,6 +10,7 @@ use super::Moment;
 use crate::backend::Version;
 use crate::error::{AcquireError, StoreError};
 use crate::name::LockName;
+use crate::request::LockSet;
 use crate::table::Acquire;
 
 /// A granted request, on its way to whoever asked.
@@ -126,9 +127,14 @@ impl Entry {
         }
     }
 
-    /// Names of the task and the locks for log events.
+    /// The names of its locks, for log events.
     pub(super) fn locks(&self) -> String {
-        let names: Vec<&str> = self.acquire.locks.keys().map(LockName::as_str).collect();
-        names.join(" ")
+        locks_text(&self.acquire.locks)
     }
+}
+
+/// The names of locks, for log events.
+pub(super) fn locks_text(locks: &LockSet) -> String {
+    let names: Vec<&str> = locks.keys().map(LockName::as_str).collect();
+    names.join(" ")
 }

@@ -6,21 +6,27 @@ use std::time::Duration;
 
 use crate::backend::{Reach, Version};
 use crate::ids::ClientId;
-use crate::process::Liveness;
+use crate::process::{Liveness, Place};
 use crate::table::{ClientView, LockTable, Op};
 
 /// What this client has seen of the others.
 #[derive(Debug)]
 pub(super) struct Judge {
     reach: Reach,
+    /// Whose clock it is: the boot, and the time namespace in it.
     boot: Option<Arc<str>>,
     /// Renewal marks, and since when they have been seen (`CLOCK_BOOTTIME`).
     seen: HashMap<ClientId, (Version, Duration)>,
 }
 
 impl Judge {
-    pub(super) fn new(reach: Reach, boot: Option<&str>) -> Self {
-        Self { reach, boot: boot.map(Into::into), seen: HashMap::new() }
+    pub(super) fn new(reach: Reach, here: &Place) -> Self {
+        // A time namespace has a clock of its own.
+        let key = |boot: &String| match here.time_ns {
+            Some(time_ns) => format!("{boot}/{time_ns}").into(),
+            None => boot.as_str().into(),
+        };
+        Self { reach, boot: here.boot.as_ref().map(key), seen: HashMap::new() }
     }
 
     /// Judges a client as it is in a table that was read before `now`.

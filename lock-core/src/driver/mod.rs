@@ -2,10 +2,13 @@
 //!
 //! One actor owns the backend. Handles send it [`Command`]s; it turns them into ops on the table,
 //! writes all that are pending in one swap, and answers each after it. [`actor`] is the loop that
-//! waits for what comes next, [`batch`] writes, [`reconcile`] learns from what was read.
+//! waits for what comes next, [`commands`] takes what is asked, [`calls`] decides what to ask of the
+//! store, [`batch`] writes, [`reconcile`] learns from what was read.
 
 mod actor;
 mod batch;
+mod calls;
+mod commands;
 mod entry;
 mod judge;
 mod lease;

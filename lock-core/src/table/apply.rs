@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::{
-    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Stamp, Task,
-    Ticket, Verdict, Waiter,
+    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Stamp,
+    SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
 use crate::ids::{ClientId, RequestId, TaskId};
@@ -167,9 +167,12 @@ impl LockTable {
         let mut holds = Vec::new();
         for task in client.tasks.values() {
             let name = task.name.as_ref().unwrap_or(&client.name);
-            holds.extend(
-                task.holds.keys().map(|n| (RequestId { client: id, number: *n }, name.clone())),
-            );
+            holds.extend(task.holds.iter().map(|(&number, hold)| SweptHold {
+                id: RequestId { client: id, number },
+                task: name.clone(),
+                locks: hold.locks.clone(),
+                fence: hold.fence,
+            }));
         }
         let waiting: Vec<Ticket> = self
             .queue
@@ -182,8 +185,8 @@ impl LockTable {
         for ticket in waiting {
             freed.push(self.dequeue(ticket));
         }
-        for (hold, _) in &holds {
-            freed.push(self.end_hold(*hold));
+        for hold in &holds {
+            freed.push(self.end_hold(hold.id));
         }
         self.clients.remove(&id);
         self.events.push(Event::Swept { client: id, name, holds, waiters });

@@ -101,6 +101,9 @@ pub enum TableError {
          repair or remove it by hand, it is left as it is"
     )]
     Malformed(#[source] serde_json::Error),
+    /// Its version is the last there is: nothing can be written any more.
+    #[error("the cell has reached the last version: remove it by hand when nobody uses it")]
+    Worn,
     /// It can be read but contradicts itself.
     #[error(
         "the lock table contradicts itself ({0}): \

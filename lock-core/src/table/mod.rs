@@ -24,7 +24,7 @@ use crate::process::{Process, ProcessGroup, ProcessSet};
 use crate::request::{LockSet, Mode};
 
 pub use codec::TableError;
-pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, Verdict};
+pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
 
 /// The table of all clients, tasks, holds and waiters of one namespace.

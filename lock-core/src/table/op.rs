@@ -135,11 +135,24 @@ pub enum Event {
         client: ClientId,
         /// Its name.
         name: Arc<str>,
-        /// The holds that ended, each with the name of its task.
-        holds: Vec<(RequestId, Arc<str>)>,
+        /// The holds that ended.
+        holds: Vec<SweptHold>,
         /// How many waiters were taken out of the queue.
         waiters: usize,
     },
+}
+
+/// A hold of a dead client that was ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweptHold {
+    /// Its id.
+    pub id: RequestId,
+    /// The name of its task.
+    pub task: Arc<str>,
+    /// Its locks.
+    pub locks: LockSet,
+    /// The version of the swap that granted it.
+    pub fence: Version,
 }
 
 /// Where a request is.

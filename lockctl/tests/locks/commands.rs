@@ -156,7 +156,13 @@ fn init_for_a_group_that_is_none() {
 fn a_list_of_nothing_names_the_store() {
     let scene = Scene::new();
     let text = stdout(&scene.output("list"));
-    assert_eq!(text, format!("sqlite:{}: nothing is held\n", scene.path("locks.db").display()));
+    assert_eq!(
+        text,
+        format!(
+            "sqlite:{} (chosen by LOCKCTL_STORE): nothing is held\n",
+            scene.path("locks.db").display()
+        )
+    );
     let mut run = scene.hold("-l one");
     // A reader that has seen enough is no error.
     let script = "\"$LOCKCTL\" list --json | true; \"$LOCKCTL\" list >/dev/full; echo $?";

@@ -34,7 +34,7 @@ fn a_nested_run_uses_the_store_and_the_namespace_of_its_parent() {
     let script = r#"cd /; "$LOCKCTL" list"#;
     let output = scene.script("--store sqlite:here.db --namespace web --task outer -l one", script);
     let text = stdout(&output);
-    assert!(text.contains("here.db namespace web\n") && text.contains("outer"), "{text}");
+    assert!(text.contains("here.db namespace web (") && text.contains("outer"), "{text}");
 }
 
 /// Whoever is no root has a store at home.

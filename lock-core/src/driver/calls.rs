@@ -1,0 +1,221 @@
+//! Calls of the store: when one is needed, and what its answer means.
+
+use tokio::time::Instant;
+
+use super::Look;
+use super::actor::{Actor, Done, Extra, Io, What};
+use super::batch::{Batch, Build};
+use super::entry::State;
+use crate::backend::{BackendError, BackendErrorKind, Swap};
+use crate::error::{HoldError, StoreError};
+
+impl Actor {
+    /// Tells whether there is a reason to write.
+    pub(super) fn has_writes(&mut self) -> bool {
+        !self.dirty.is_empty()
+            || !self.unwanted.is_empty()
+            || !self.verdicts.is_empty()
+            || self.extras.iter().any(|extra| !extra.what.only_reads())
+            || self.must_swap()
+    }
+
+    /// Tells whether a swap is needed even if it changes nothing.
+    pub(super) fn must_swap(&mut self) -> bool {
+        let boot = self.config.clock.boot();
+        self.unresolved.is_some()
+            || self.suspect
+            || self.recheck
+            || self.lease.due().is_some_and(|due| due <= boot)
+            || self.lease.is_in_doubt(boot)
+    }
+
+    /// Starts the next call of the store, if one is needed and its time has come.
+    pub(super) fn start(&mut self) -> Option<Io> {
+        loop {
+            let now = Instant::now();
+            if self.next_poll.is_some_and(|poll| poll <= now) {
+                self.next_poll = None;
+                self.need_as_of = Some(self.next_moment());
+            }
+            self.need_fresh();
+            let writes = self.has_writes();
+            if self.entries.is_empty() && self.extras.is_empty() && !writes {
+                self.need_as_of = None; // Whoever wanted to know has given up.
+            }
+            if !writes && self.need_as_of.is_none() {
+                return None;
+            }
+            if self.pace.not_before().is_some_and(|time| time > now) {
+                return None;
+            }
+            let as_of = self.cached.as_ref().map(|cached| cached.as_of);
+            let is_met = as_of >= self.need_as_of;
+            // Reading and writing take turns, or a stream of questions would keep the lease from
+            // being renewed.
+            let is_turn_of_writes = writes && self.just_read;
+            if as_of.is_none() || !(is_met || is_turn_of_writes) {
+                return Some(self.load());
+            }
+            if is_met {
+                self.need_as_of = None;
+            }
+            self.just_read = false;
+            self.answer_reads();
+            if !writes {
+                return None;
+            }
+            match self.build() {
+                Build::Swap(batch, data) => return Some(self.swap(batch, data)),
+                Build::Reload => self.need_as_of = Some(self.next_moment()),
+                // What was refused may have left something to take back.
+                Build::Done => {}
+            }
+        }
+    }
+
+    /// Asks for a table that is new enough for what is pending.
+    pub(super) fn need_fresh(&mut self) {
+        let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
+        let mut need = reads.map(|extra| extra.began).max();
+        if !self.pace.is_calm() {
+            // Others write: an old snapshot would only lose the race.
+            let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
+            need = need.max(asked.map(|entry| entry.began).max());
+        }
+        self.need_as_of = self.need_as_of.max(need);
+    }
+
+    pub(super) fn load(&mut self) -> Io {
+        let backend = self.config.backend.clone();
+        let sent = self.next_moment();
+        self.last_load = Some(Instant::now());
+        Box::pin(async move { Done::Load { sent, result: backend.load().await } })
+    }
+
+    pub(super) fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
+        let backend = self.config.backend.clone();
+        let (expected, next) = (batch.expected, batch.next);
+        self.flight = Some(batch);
+        Box::pin(async move {
+            let result = backend.compare_and_swap(expected, next, &data).await;
+            Done::Swap { result }
+        })
+    }
+
+    /// Answers questions for which the table is new enough.
+    pub(super) fn answer_reads(&mut self) {
+        let Some(cached) = &self.cached else { return };
+        let as_of = cached.as_of;
+        let now = self.config.clock.boot();
+        let unsure = self.unresolved.is_some() || self.suspect || self.lease.is_in_doubt(now);
+        let ready = |extra: &mut Extra| match extra.what {
+            What::Query(_) => as_of >= extra.began && !self.suspect,
+            What::Verify { .. } => as_of >= extra.began && !unsure,
+            _ => false,
+        };
+        let ready: Vec<Extra> = self.extras.extract_if(.., ready).collect();
+        for extra in ready {
+            let cached = self.cached.as_ref().expect("seen above");
+            match extra.what {
+                What::Query(ask) => ask(Ok(Look {
+                    table: &cached.table,
+                    version: cached.version,
+                    judge: &mut |view| {
+                        view.state = self.judge.judge(view, &cached.table, now);
+                    },
+                })),
+                What::Verify { number, reply } => {
+                    let held =
+                        self.entries.get(&number).is_some_and(|entry| entry.state == State::Held);
+                    let _ = reply.send(if held { Ok(()) } else { Err(HoldError::Lost.into()) });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Load { sent, result } => match result {
+                Ok(snapshot) => {
+                    self.pace.answered();
+                    match self.learn(&snapshot, sent) {
+                        Ok(()) => {
+                            self.failure = None;
+                            self.just_read = true;
+                            self.need_as_of = self.need_as_of.filter(|need| *need > sent);
+                            self.answer_reads();
+                        }
+                        Err(error) => {
+                            self.misconfigured(&StoreError::table(&self.store, error));
+                        }
+                    }
+                }
+                Err(error) => self.failed(error),
+            },
+            Done::Swap { result } => {
+                let batch = self.flight.take().expect("it was sent");
+                self.swapped(*batch, result);
+            }
+        }
+    }
+
+    pub(super) fn swapped(&mut self, mut batch: Batch, result: Result<Swap, BackendError>) {
+        let error = match result {
+            Ok(Swap::Swapped) => {
+                self.failure = None;
+                self.commit(batch);
+                return;
+            }
+            Ok(Swap::Conflict) => {
+                self.pace.lost(Instant::now());
+                self.extras.append(&mut batch.extras);
+                return;
+            }
+            Err(error) => error,
+        };
+        self.extras.append(&mut batch.extras);
+        match error.kind() {
+            BackendErrorKind::OutcomeUnknown => {
+                self.unresolved = self.unresolved.max(Some(batch.expected));
+                self.failed(error);
+            }
+            BackendErrorKind::TooLarge => self.too_large(&batch, error),
+            _ => self.failed(error),
+        }
+    }
+
+    pub(super) fn failed(&mut self, error: BackendError) {
+        match error.kind() {
+            BackendErrorKind::Busy => {
+                self.pace.lost(Instant::now());
+                self.failure = Some(StoreError::backend(&self.store, error));
+            }
+            BackendErrorKind::Misconfigured => {
+                self.misconfigured(&StoreError::backend(&self.store, error));
+            }
+            _ => {
+                tracing::debug!(%error, store = %self.store, "store failed");
+                self.pace.failed(Instant::now());
+                self.failure = Some(StoreError::backend(&self.store, error));
+            }
+        }
+    }
+
+    /// Somebody has to act: whoever waits for an answer gets the error at once.
+    pub(super) fn misconfigured(&mut self, error: &StoreError) {
+        tracing::debug!(error = %error, "store cannot be used");
+        self.pace.failed(Instant::now());
+        self.failure = Some(error.clone());
+        self.cached = None;
+        for number in self.restless.iter().copied().collect::<Vec<_>>() {
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.answer_end(&Err(error.clone()));
+            }
+            self.refuse(number, error.clone().into());
+        }
+        for extra in std::mem::take(&mut self.extras) {
+            extra.what.fail(error.clone());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What handles ask for, and what becomes of requests that are given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::actor::{Actor, Closing, Extra, What};
+use super::entry::{DoneReply, Entry, State};
+use super::{Command, Moment};
+use crate::error::{AcquireError, StoreError};
+use crate::ids::RequestId;
+use crate::table::ClientInfo;
+
+impl Actor {
+    pub(super) fn command(&mut self, command: Command) {
+        let patience = Instant::now() + self.config.patience;
+        match command {
+            Command::Acquire { acquire, timeout, began, reply } => {
+                let number = acquire.id.number;
+                let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+                let mut entry = Entry::new(acquire, self.next_moment(), deadline, patience, reply);
+                if self.closing.is_some() {
+                    entry.refuse(AcquireError::Closed);
+                    return;
+                }
+                self.entries.insert(number, entry);
+                self.restless.insert(number);
+                self.dirty.insert(number);
+            }
+            Command::End { number, reply } => self.end(number, patience, reply),
+            Command::Downgrade { number, reply } => {
+                let id = RequestId { client: self.config.id, number };
+                self.extra(What::Downgrade { id, reply });
+            }
+            Command::Verify { number, reply } => self.extra(What::Verify { number, reply }),
+            Command::ReleaseTask { name, reply } => {
+                self.extra(What::ReleaseTask { name, tasks: None, reply });
+            }
+            Command::SetProcesses { processes, reply } => {
+                self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
+                self.extra(What::SetProcesses { reply });
+            }
+            Command::Query(ask) => self.extra(What::Query(ask)),
+            Command::Nudge => {}
+            Command::Close { reply } => self.close(self.config.patience, Some(reply)),
+        }
+    }
+
+    /// What happens from now on is later than all that was sent or asked before.
+    pub(super) fn next_moment(&mut self) -> Moment {
+        self.moment.0 += 1;
+        self.moment
+    }
+
+    pub(super) fn extra(&mut self, what: What) {
+        if self.closing.is_some() {
+            what.fail(StoreError::closed(&self.store));
+            return;
+        }
+        let patience = Instant::now() + self.config.patience;
+        let began = self.next_moment();
+        self.extras.push(Extra { what, began, patience });
+    }
+
+    /// Ends a request, wherever it is.
+    pub(super) fn end(&mut self, number: u64, patience: Instant, reply: Option<DoneReply>) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            if let Some(reply) = reply {
+                let _ = reply.send(Ok(()));
+            }
+            return;
+        };
+        entry.end(patience, reply);
+        self.restless.insert(number);
+        if entry.sent {
+            self.dirty.insert(number);
+        } else {
+            self.forget(number);
+        }
+    }
+
+    /// Drops a request of which nothing is left in the store.
+    pub(super) fn forget(&mut self, number: u64) {
+        if let Some(mut entry) = self.entries.remove(&number) {
+            entry.answer_end(&Ok(()));
+        }
+        self.restless.remove(&number);
+        self.dirty.remove(&number);
+    }
+
+    /// Refuses a request; whatever the store may know of it is ended.
+    pub(super) fn refuse(&mut self, number: u64, error: AcquireError) {
+        let patience = Instant::now() + self.config.patience;
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.refuse(error);
+            if entry.state != State::Ending {
+                self.end(number, patience, None);
+            }
+        }
+    }
+
+    /// A hold is gone for good. What may be left of it is ended all the same.
+    pub(super) fn lose(&mut self, number: u64) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            let (task, locks) = (&entry.acquire.name, entry.locks());
+            tracing::warn!(%task, lock = %locks, fence = entry.fence, "lock lost");
+            entry.lose();
+            self.end(number, Instant::now() + self.config.patience, None);
+        }
+    }
+
+    pub(super) fn close(&mut self, patience: Duration, reply: Option<DoneReply>) {
+        let patience = Instant::now() + patience;
+        if let Some(closing) = &mut self.closing {
+            closing.replies.extend(reply);
+        } else {
+            self.failure = None; // However it was before, it is tried once more.
+            self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
+        }
+        for number in self.entries.keys().copied().collect::<Vec<_>>() {
+            let entry = self.entries.get_mut(&number).expect("listed");
+            entry.refuse(AcquireError::Closed);
+            if entry.state != State::Ending {
+                entry.lose();
+                self.end(number, patience, None);
+            }
+        }
+    }
+}
