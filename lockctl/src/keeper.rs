@@ -3,11 +3,10 @@
 //! It tells what happens as [`Event`]s, so that the main thread can wait for signals, children and locks alike.
 
 use std::{
-    cell::Cell,
     convert::Infallible,
     io,
-    sync::mpsc::Sender,
-    thread::{self, JoinHandle},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
     time::Duration,
 };
 
@@ -66,7 +65,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<Result<(), StoreError>>,
+    done: Receiver<Result<(), StoreError>>,
 }
 
 impl Keeper {
@@ -74,16 +73,24 @@ impl Keeper {
     pub(crate) fn start(plan: Plan, events: Sender<Event>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("keeper".into())
-            .spawn(move || runtime.block_on(keep(plan, &events, stopped)))?;
-        Ok(Self { stop, thread })
+        let (report, done) = mpsc::channel();
+        thread::Builder::new().name("keeper".into()).spawn(move || {
+            let _ = report.send(runtime.block_on(keep(plan, &events, stopped)));
+        })?;
+        Ok(Self { stop, done })
     }
 
-    /// Gives back the locks, or takes the request out of the queue, and waits until that is written.
+    /// Gives back the locks, and waits until that is written.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
         let _ = self.stop.send(());
-        self.thread.join().unwrap_or(Ok(()))
+        self.done.recv().unwrap_or(Ok(()))
+    }
+
+    /// Takes back a request that came to nothing; a store that does not answer is not waited for long.
+    pub(crate) fn withdraw(self) {
+        let _ = self.stop.send(());
+        // Nothing is held: the worst is a request that is seen until somebody sees us dead.
+        let _ = self.done.recv_timeout(WITHDRAWAL_PATIENCE);
     }
 }
 
@@ -103,11 +110,9 @@ async fn keep(
     if let Some(note) = note {
         task = task.with_note(note);
     }
-    let is_held = Cell::new(false);
     let hold = async {
         match acquire(&locks, task, request, patience, events).await {
             Ok(guard) => {
-                is_held.set(true);
                 let granted = Granted { fence: guard.fence(), task: guard.task_id().clone() };
                 let _ = events.send(Event::Granted(granted));
                 let why = watch_over(&guard, kill_grace).await;
@@ -126,10 +131,7 @@ async fn keep(
         _ = stopped => {}
         () = hold => {}
     }
-    if is_held.get() {
-        return locks.close().await;
-    }
-    time::timeout(WITHDRAWAL_PATIENCE, locks.close()).await.unwrap_or(Ok(()))
+    locks.close().await
 }
 
 /// Asks for the locks, and tells meanwhile what is in the way.

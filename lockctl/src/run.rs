@@ -117,8 +117,7 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
         Ok(granted) => granted,
         Err(exit) => {
             shim.withdraw();
-            // Nothing is held: an error would only say that the request may be seen a little longer.
-            let _ = keeper.finish();
+            keeper.withdraw();
             return Ok(exit);
         }
     };
