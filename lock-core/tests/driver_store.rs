@@ -224,10 +224,11 @@ async fn the_life_of_a_lock_is_logged() {
     logged(&["WARN", "message=lock lost", "task=second", "lock=a", "fence="]);
 
     let (stranger, faults) = world.stranger();
-    let _gone = stranger.task("gone").acquire("c").await.unwrap();
+    let held = stranger.task("gone").acquire("c").await.unwrap();
+    let gone = format!("fence={}", held.fence());
     faults.set_unavailable(true);
     let (other, _) = world.stranger();
     drop(within("the takeover", other.acquire("c")).await.unwrap());
     until("it is logged", || log.0.lock().unwrap().iter().any(|l| l.contains("swept"))).await;
-    logged(&["WARN", "message=lock of a dead client freed", "task=gone"]);
+    logged(&["WARN", "message=lock of the dead freed", "task=gone", "lock=c", &gone]);
 }

@@ -217,7 +217,7 @@ fn fences_of_sub_tasks_under_a_shared_lock_never_fall() {
 #[test]
 fn releasing_a_task_frees_its_holds_and_waiters_but_not_its_sub_tasks() {
     let mut s = Story::default();
-    s.gets("backup", "a");
+    let held = s.gets("backup", "a");
     let step = s.gets("backup/step", "b");
     s.gets("other", "c");
     let (waits, _) = s.ask("backup", "c", true);
@@ -226,6 +226,11 @@ fn releasing_a_task_frees_its_holds_and_waiters_but_not_its_sub_tasks() {
     assert_eq!(s.apply(&Op::ReleaseTasks(tasks.clone())), Outcome::Done(true));
     assert!(s.is_held(next) && s.is_held(step));
     assert_eq!(s.table.place(waits), Place::Freed);
+    assert_eq!(
+        s.table.place(held),
+        Place::Freed,
+        "its client may not know yet that it was granted"
+    );
     assert_eq!(s.apply(&Op::ReleaseTasks(tasks)), Outcome::Done(false));
 }
 

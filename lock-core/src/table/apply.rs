@@ -148,6 +148,8 @@ impl LockTable {
             let Some(task) = self.task(id) else { continue };
             let request = |number: &u64| RequestId { client: id.client(), number: *number };
             for hold in task.holds.keys().map(request).collect::<Vec<_>>() {
+                // Its client may not know yet that it was granted, and take it for swept.
+                self.clients.get_mut(&hold.client).expect("it holds").freed.push(hold.number);
                 freed.push(self.end_hold(hold));
                 self.events.push(Event::Freed(hold));
             }

@@ -40,10 +40,8 @@ impl LockTable {
                 continue;
             }
             let beside: Vec<&Claim> = claims.iter().filter(other).collect();
-            if !has_room(&beside, mode) {
-                for claim in beside {
-                    visit((name, claim))?;
-                }
+            for claim in without_room(beside, mode) {
+                visit((name, claim))?;
             }
         }
         ControlFlow::Continue(())
@@ -167,10 +165,17 @@ fn exclude(one: Mode, other: Mode) -> bool {
     one.is_exclusive() || other.is_exclusive()
 }
 
-/// On one name: one holder more must be tolerated by all, itself included.
-fn has_room(beside: &[&Claim], mode: Mode) -> bool {
-    let tolerance = beside.iter().map(|c| c.mode.tolerance()).chain([mode.tolerance()]).min();
-    tolerance == Some(u64::MAX) || slots(beside) < tolerance.unwrap_or(u64::MAX)
+/// On one name, one holder more must be tolerated by all, itself included: those in the way are
+/// the ones that do not tolerate it, or everybody if it does not tolerate them.
+fn without_room(mut beside: Vec<&Claim>, mode: Mode) -> Vec<&Claim> {
+    if mode == Mode::Shared && beside.iter().all(|claim| claim.mode == Mode::Shared) {
+        return Vec::new();
+    }
+    let slots = slots(&beside);
+    if slots < mode.tolerance() {
+        beside.retain(|claim| slots >= claim.mode.tolerance());
+    }
+    beside
 }
 
 /// How many holders these claims are: a task and its sub-tasks are one while only one of them

@@ -98,7 +98,7 @@ struct Client {
         deserialize_with = "codec::unique_map"
     )]
     seen: BTreeMap<Arc<str>, Seen>,
-    /// Requests that somebody else freed while they waited.
+    /// Requests that somebody else freed, until their client has heard of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     freed: Vec<u64>,
     #[serde(

@@ -22,7 +22,7 @@ pub enum Op {
     Downgrade(RequestId),
     /// Frees the holds and waiters of exactly these tasks, not those of their sub-tasks.
     ///
-    /// A freed waiter is remembered in its client's record until it is [acknowledged](Self::Forget),
+    /// What was freed is remembered in its client's record until it is [acknowledged](Self::Forget),
     /// so that its client can tell "released by somebody" from "swept" and does not queue again.
     ReleaseTasks(Vec<TaskId>),
     /// Frees everything of a client that was found dead, if it is still as it was judged.

@@ -121,9 +121,11 @@ fn obstacles(asker: &TaskId, locks: &LockSet, claims: &[Claim]) -> Vec<Claim> {
     let mut found = Vec::new();
     for (name, &mode) in locks {
         let same: Vec<&Claim> = others.iter().copied().filter(|c| c.name == *name).collect();
-        let tolerances = same.iter().map(|c| tolerance(c.mode)).chain([tolerance(mode)]);
-        if slots(&same.iter().map(|c| &c.task).collect()) + 1 > tolerances.min().unwrap() {
-            found.extend(same.into_iter().cloned());
+        let holders = slots(&same.iter().map(|c| &c.task).collect()) + 1;
+        for claim in same {
+            if holders > tolerance(mode) || holders > tolerance(claim.mode) {
+                found.push(claim.clone());
+            }
         }
         for claim in others.iter().filter(|c| nested(&c.name, name)) {
             if mode == Mode::Exclusive || claim.mode == Mode::Exclusive {
@@ -275,9 +277,11 @@ impl Model {
                 Answer::Done(false)
             }
             Op::ReleaseTasks(tasks) => {
-                self.holds.retain(|h| !tasks.contains(&h.task));
                 let freed = self.queue.iter().filter(|w| tasks.contains(&w.task)).map(|w| w.id);
                 self.freed.extend(freed);
+                let freed = self.holds.iter().filter(|h| tasks.contains(&h.task)).map(|h| h.id);
+                self.freed.extend(freed);
+                self.holds.retain(|h| !tasks.contains(&h.task));
                 self.queue.retain(|w| !tasks.contains(&w.task));
                 Answer::Done(false)
             }
