@@ -6,6 +6,9 @@ mod crowds;
 mod modes;
 mod nested;
 mod options;
+#[allow(dead_code, reason = "the tests of running commands use more of it")]
+#[path = "../run/pty.rs"]
+mod pty;
 mod queue;
 mod scene;
 mod signals;

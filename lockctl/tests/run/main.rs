@@ -2,6 +2,7 @@
 
 mod passing;
 mod processes;
+mod pty;
 mod shim;
 mod signals;
 mod statuses;

@@ -61,7 +61,6 @@ impl World {
     }
 
     /// `lockctl run` with these arguments, under a lock that nobody else wants.
-    #[allow(dead_code, reason = "other tests that stand on this name their locks")]
     pub(crate) fn run_job<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
@@ -72,7 +71,6 @@ impl World {
     }
 
     /// `lockctl run --task job -- sh -c SCRIPT`.
-    #[allow(dead_code, reason = "other tests that stand on this name their locks")]
     pub(crate) fn run_script(&self, script: &str) -> Command {
         self.run_job(["--task", "job", "--", "sh", "-c", script])
     }
