@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A versioned cell that holds the lock table.
 ///
 /// That is all a store has to be: every rule about locks lives in
-/// [`LockTable`](crate::LockTable), everything about time and retries in the driver. A backend
+/// [`LockTable`](crate::table::LockTable), everything about time and retries in the driver. A backend
 /// never looks into the bytes.
 ///
 /// A backend belongs to one [`Locks`](crate::Locks), whose driver calls it from its own thread, one
