@@ -42,7 +42,7 @@ impl World {
                 variable: &|name| self.variables.get(name).cloned(),
                 is_root: self.is_root,
                 system_config: &self.dir.path().join("system.toml"),
-                working_dir: &|| Ok("/work".into()),
+                working_dir: &|| Ok("/base".into()),
             },
         )
     }
@@ -66,8 +66,8 @@ fn the_nearer_choice_wins() {
     assert_eq!(settings.busy_status, Some(7));
     assert_eq!(settings.chosen_by, Choice::File(world.dir.path().join(USER_CONFIG)));
     let world = world.set(STORE_VARIABLE, "sqlite:variable");
-    assert_eq!(world.store(None), "sqlite:/work/variable");
-    assert_eq!(world.store(Some("sqlite:option")), "sqlite:/work/option");
+    assert_eq!(world.store(None), "sqlite:/base/variable");
+    assert_eq!(world.store(Some("sqlite:option")), "sqlite:/base/option");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_nested_lockctl_finds_the_same_store() {
     assert_eq!(
         world.find(Some("sqlite:l.db")).unwrap().for_child(),
         [
-            (STORE_VARIABLE, Some("sqlite:/work/l.db".into())),
+            (STORE_VARIABLE, Some("sqlite:/base/l.db".into())),
             (NAMESPACE_VARIABLE, Some("web".into()))
         ]
     );

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn at_work(url: &str) -> Result<Store, UrlError> {
-        parse(url, Some(Path::new("/work")))
+        parse(url, Some(Path::new("/base")))
     }
 
     #[test]
@@ -143,9 +143,9 @@ mod tests {
         for (url, path) in [
             ("sqlite:/var/l.db", "/var/l.db"),
             ("sqlite:///var/l.db", "/var/l.db"),
-            ("sqlite:l.db", "/work/l.db"),
-            ("sqlite:./l.db", "/work/l.db"),
-            ("sqlite:../l.db", "/work/../l.db"),
+            ("sqlite:l.db", "/base/l.db"),
+            ("sqlite:./l.db", "/base/l.db"),
+            ("sqlite:../l.db", "/base/../l.db"),
             ("sqlite:/a b/%20@:l.db", "/a b/%20@:l.db"),
         ] {
             assert_eq!(at_work(url), Ok(Store::Sqlite(path.into())), "{url}");
