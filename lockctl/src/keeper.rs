@@ -100,8 +100,7 @@ async fn keep(
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), StoreError> {
     let Plan { backend, task, note, processes, lease, request, patience, kill_grace } = plan;
-    let builder =
-        Locks::builder(backend).name(task.clone()).processes(processes).in_current_runtime();
+    let builder = Locks::builder(backend).name(task.clone()).processes(processes);
     let locks = match lease {
         Lease::For(length) => builder.lease(length).build(),
         Lease::None => builder.no_lease().build(),
@@ -224,7 +223,9 @@ pub(crate) async fn parent(locks: &Locks) -> Result<Option<TaskId>, StoreError> 
     Ok(ancestors.iter().find_map(|ancestor| {
         let hold = listing.holds.iter().find(|hold| {
             let set = &hold.client.processes;
-            set.place == here && set.processes.contains(ancestor)
+            // A run has two processes, CMD and its lockctl, and one task. Whose locks a service holds
+            // for which of its tasks, its process does not tell.
+            set.place == here && set.processes.len() == 2 && set.processes.contains(ancestor)
         });
         hold.map(|hold| hold.task_id.clone())
     }))

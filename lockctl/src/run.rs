@@ -12,7 +12,7 @@ use lock_core::{
     AcquireError, BackendError, LockSet, RequestError, StoreError,
     process::{Process, ProcessGroup, ProcessSet},
 };
-use rustix::process::Pid;
+use rustix::process::{Pid, getpgrp, getpid};
 
 use crate::{
     cli,
@@ -174,15 +174,20 @@ fn wait_for_locks(
 
 /// The processes that hold the locks: CMD, this one, and CMD's group.
 ///
-/// A terminal's group is not CMD's: the next command of the same script is in it as well, and would wait for itself.
+/// The group of a script in a terminal is not CMD's: the script's next command is in it as well, and would wait for itself.
 fn processes(shim: &Shim) -> ProcessSet {
     let mut set = ProcessSet::current();
     let pid = |pid: Pid| u32::try_from(pid.as_raw_pid()).unwrap_or_default();
     // Not yet reaped, it can be found even if it has ended.
     let Some(child) = Process::find(pid(shim.pid())) else { return set };
     set.processes.insert(0, child);
-    if shim.grouping() == Grouping::Own {
-        set.groups.push(ProcessGroup::led_by(child));
+    match shim.grouping() {
+        Grouping::Own => set.groups.push(ProcessGroup::led_by(child)),
+        // A job of its own: only its processes can be in the group.
+        Grouping::Terminal if getpgrp() == getpid() => {
+            set.groups.push(ProcessGroup(pid(getpgrp()), child.1));
+        }
+        Grouping::Terminal => {}
     }
     set
 }

@@ -118,6 +118,11 @@ impl Actor {
             self.failure = None; // However it was before, it is tried once more.
             self.closing = Some(Closing { patience, replies: reply.into_iter().collect() });
         }
+        // Questions are not worth waiting for; whoever asked may be gone.
+        let reads = self.extras.extract_if(.., |extra| extra.what.only_reads());
+        for read in reads.collect::<Vec<_>>() {
+            read.what.fail(StoreError::closed(&self.store));
+        }
         for number in self.entries.keys().copied().collect::<Vec<_>>() {
             let entry = self.entries.get_mut(&number).expect("listed");
             entry.refuse(AcquireError::Closed);
