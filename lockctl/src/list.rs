@@ -5,8 +5,8 @@ use std::{io::Write, sync::Arc, time::SystemTime};
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use lock_core::{
-    LockSet, Mode,
-    process::Liveness,
+    LockSet, Mode, Reach,
+    process::{Liveness, Process, ProcessSet},
     table::{Blocker, ClientView, Listing},
 };
 use serde::Serialize;
@@ -73,9 +73,24 @@ fn behind(blockers: &[Blocker]) -> String {
 }
 
 fn whereabouts(client: &ClientView) -> String {
-    let pid = client.processes.processes.first().map(|process| format!("pid {}", process.0));
+    let pid = living(client).first().map(|process| format!("pid {}", process.0));
+    let group = client.processes.groups.first().map(|group| format!("group {}", group.0));
     let host = client.processes.place.host.as_ref().map(|host| format!("on {host}"));
-    [pid, host].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    [pid.or(group), host].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Its processes without those that are proven dead, unless all of it is.
+fn living(client: &ClientView) -> Vec<Process> {
+    let mut processes = client.processes.processes.clone();
+    if client.state != Liveness::Dead {
+        let place = &client.processes.place;
+        processes.retain(|&process| {
+            let one =
+                ProcessSet { place: place.clone(), processes: vec![process], groups: Vec::new() };
+            one.probe(Reach::Network) != Liveness::Dead
+        });
+    }
+    processes
 }
 
 fn state(client: &ClientView) -> &'static str {
@@ -186,7 +201,7 @@ fn json_locks(locks: &LockSet) -> Vec<JsonLock> {
 }
 
 fn pids(client: &ClientView) -> Vec<u32> {
-    client.processes.processes.iter().map(|process| process.0).collect()
+    living(client).iter().map(|process| process.0).collect()
 }
 
 fn rfc3339(time: SystemTime) -> String {
