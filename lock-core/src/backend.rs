@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,36 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         let _ = seen;
         std::future::pending().await
+    }
+}
+
+/// A backend that is chosen when the program runs.
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
+    fn reach(&self) -> Reach {
+        (**self).reach()
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    async fn load(&self) -> Result<Snapshot, BackendError> {
+        (**self).load().await
+    }
+
+    async fn compare_and_swap(
+        &self,
+        expected: Version,
+        next: Version,
+        data: &[u8],
+    ) -> Result<Swap, BackendError> {
+        (**self).compare_and_swap(expected, next, data).await
+    }
+
+    async fn changed(&self, seen: Version) -> Result<(), BackendError> {
+        (**self).changed(seen).await
     }
 }
 

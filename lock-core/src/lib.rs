@@ -46,6 +46,8 @@
 //!
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
 //!   a clock that a test moves.
+//! - `failpoints`: points at which a test kills or stops its process, for the conformance suite. It
+//!   changes nothing until the environment of the process says so; not meant for production.
 
 mod backend;
 mod bell;
@@ -53,6 +55,10 @@ mod blocking;
 mod clock;
 mod driver;
 mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
+#[cfg(not(feature = "failpoints"))]
+mod failpoint;
 mod guard;
 mod ids;
 mod locks;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::driver::Command;
 use crate::error::{AcquireError, HoldError, WithLockError};
+use crate::failpoint::{Mutant, is};
 use crate::guard::Guard;
 use crate::ids::{IdError, RequestId, TaskId};
 use crate::locks::Client;
@@ -247,7 +248,7 @@ struct Asked<'a> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if self.pending {
+        if self.pending && !is(Mutant::LeakOnCancel) {
             self.client.send(Command::End { number: self.number, reply: None });
         }
     }

@@ -11,6 +11,7 @@ use super::actor::{Actor, Cached, Extra, What};
 use super::entry::{State, locks_text};
 use crate::backend::{BackendError, Version};
 use crate::error::{AcquireError, StoreError};
+use crate::failpoint::{Mutant, Point, is, reach};
 use crate::ids::{ClientId, RequestId};
 use crate::process::Liveness;
 use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Stamp, TableError};
@@ -69,6 +70,7 @@ impl Actor {
         }
         draft.changed = forced;
         for verdict in std::mem::take(&mut self.verdicts) {
+            reach(Point::Sweeping);
             draft.apply(&Op::Sweep(verdict));
         }
         for id in &self.unwanted {
@@ -98,6 +100,9 @@ impl Actor {
                 self.answer_extra(extra);
             }
             return if stale { Build::Reload } else { Build::Done };
+        }
+        if dirty.is_empty() && extras.is_empty() {
+            reach(Point::Renewing);
         }
         draft.apply(&Op::Renew(self.config.id));
         let data = self.encode(&mut draft);
@@ -217,6 +222,7 @@ impl Actor {
             let Some(view) = draft.table.client(id) else { continue };
             let now = self.config.clock.boot();
             if self.judge.judge(&view, &draft.table, now) == Liveness::Dead {
+                reach(Point::Sweeping);
                 draft.apply(&Op::Sweep(view.verdict()));
                 swept = true;
             }
@@ -341,7 +347,9 @@ impl Actor {
             | Act::Refused(number, _)
             | Act::Gone(number, _)) = act;
             let entry = self.entries.get(&number);
-            if entry.is_some_and(|entry| entry.state != State::Ending && as_of < entry.began) {
+            if entry.is_some_and(|entry| entry.state != State::Ending && as_of < entry.began)
+                && !is(Mutant::DenialFromCache)
+            {
                 stale = true;
             } else {
                 self.act(act);
@@ -359,7 +367,8 @@ impl Actor {
         self.suspect = false;
         self.unwanted.clear();
         if batch.table.client(self.config.id).is_some() {
-            self.lease.renew(batch.sent_boot);
+            let late = is(Mutant::LeaseFromAnswer);
+            self.lease.renew(if late { self.config.clock.boot() } else { batch.sent_boot });
         } else {
             self.lease.rest();
         }
@@ -412,6 +421,7 @@ impl Actor {
             } else {
                 entry.state = State::Waiting;
                 self.dirty.remove(&number);
+                reach(Point::Queued);
             }
         }
     }
@@ -432,6 +442,7 @@ impl Actor {
         self.dirty.remove(&number);
         self.restless.remove(&number);
         entry.sent = true;
+        reach(Point::Granted);
         let taken = entry.grant(fences);
         let (task, locks) = (&entry.acquire.name, entry.locks());
         tracing::info!(%task, lock = %locks, fence = entry.fence, "lock granted");
@@ -511,9 +522,12 @@ impl Draft {
     fn new(actor: &Actor, table: LockTable, version: Version) -> Self {
         let wall = actor.config.clock.wall();
         let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-        let next = version.max(actor.seen).max(actor.tried).0 + 1;
+        let mut next = version.max(actor.seen).max(actor.tried).0 + 1;
         // A clock that is far off must not use up the versions: then they only count.
-        let from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+        let mut from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+        if is(Mutant::VersionReuse) {
+            (next, from_clock) = (version.0 + 1, 0);
+        }
         let stamp = Stamp { version: Version(next.max(from_clock)), now_ms: clock / 1000 };
         Self { table, stamp, acts: Vec::new(), events: Vec::new(), changed: false }
     }

@@ -1,5 +1,7 @@
 //! Calls of the store: when one is needed, and what its answer means.
 
+#[cfg(feature = "failpoints")]
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::Look;
@@ -8,6 +10,7 @@ use super::batch::{Batch, Build};
 use super::entry::State;
 use crate::backend::{BackendError, BackendErrorKind, Swap};
 use crate::error::{HoldError, StoreError};
+use crate::failpoint::{Mutant, Point, is, reach};
 
 impl Actor {
     /// Tells whether there is a reason to write.
@@ -89,15 +92,25 @@ impl Actor {
         let backend = self.config.backend.clone();
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
-        Box::pin(async move { Done::Load { sent, result: backend.load().await } })
+        reach(Point::BeforeLoad);
+        Box::pin(async move {
+            let result = backend.load().await;
+            reach(Point::Loaded);
+            Done::Load { sent, result }
+        })
     }
 
     pub(super) fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
         let backend = self.config.backend.clone();
         let (expected, next) = (batch.expected, batch.next);
         self.flight = Some(batch);
+        reach(Point::BeforeSwap);
         Box::pin(async move {
-            let result = backend.compare_and_swap(expected, next, &data).await;
+            let call = backend.compare_and_swap(expected, next, &data);
+            #[cfg(feature = "failpoints")]
+            let call = sent(call, || reach(Point::SwapSent));
+            let result = call.await;
+            reach(Point::SwapAnswered);
             Done::Swap { result }
         })
     }
@@ -176,7 +189,7 @@ impl Actor {
         };
         self.extras.append(&mut batch.extras);
         match error.kind() {
-            BackendErrorKind::OutcomeUnknown => {
+            BackendErrorKind::OutcomeUnknown if !is(Mutant::AbsentMeansNever) => {
                 self.unresolved = self.unresolved.max(Some(batch.expected));
                 self.failed(error);
             }
@@ -217,5 +230,16 @@ impl Actor {
         for extra in std::mem::take(&mut self.extras) {
             extra.what.fail(error.clone());
         }
+    }
+}
+
+/// Does something once the call was sent: after it was polled for the first time.
+#[cfg(feature = "failpoints")]
+async fn sent<F: Future + Unpin>(mut call: F, then: impl FnOnce()) -> F::Output {
+    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(call.poll_unpin(cx))).await;
+    then();
+    match first {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => call.await,
     }
 }

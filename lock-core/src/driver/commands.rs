@@ -9,6 +9,7 @@ use super::actor::{Actor, Closing, Extra, What};
 use super::entry::{DoneReply, Entry, State};
 use super::{Command, Moment};
 use crate::error::{AcquireError, StoreError};
+use crate::failpoint::{Point, reach};
 use crate::ids::RequestId;
 use crate::table::ClientInfo;
 
@@ -28,7 +29,10 @@ impl Actor {
                 self.restless.insert(number);
                 self.dirty.insert(number);
             }
-            Command::End { number, reply } => self.end(number, patience, reply),
+            Command::End { number, reply } => {
+                reach(Point::Releasing);
+                self.end(number, patience, reply);
+            }
             Command::Downgrade { number, reply } => {
                 let id = RequestId { client: self.config.id, number };
                 self.extra(What::Downgrade { id, reply });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::{Reach, Version};
+use crate::failpoint::{Mutant, is};
 use crate::ids::ClientId;
 use crate::process::{Liveness, Place};
 use crate::table::{ClientView, LockTable, Op};
@@ -39,7 +40,10 @@ impl Judge {
         table: &LockTable,
         now: Duration,
     ) -> Liveness {
-        let probed = client.processes.probe(self.reach);
+        let probed = match client.processes.probe(self.reach) {
+            Liveness::Unknown if is(Mutant::UnknownIsDead) => Liveness::Dead,
+            probed => probed,
+        };
         let (Liveness::Unknown, Some(lease)) = (probed, client.lease) else { return probed };
         let left_by_others = self.first_seen_in(client, table).unwrap_or(now);
         let seen = self.seen.entry(client.id).or_insert((client.mark, now));

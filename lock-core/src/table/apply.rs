@@ -9,6 +9,7 @@ use super::{
     SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
+use crate::failpoint::{Mutant, is};
 use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
@@ -93,7 +94,11 @@ impl LockTable {
             Place::Held(_) => self.end_hold(id),
             Place::Waiting => self.dequeue(self.tickets[&id]),
             Place::Freed => return self.forget(id),
-            Place::Absent => return false,
+            Place::Absent => {
+                let another = self.holders.keys().next().copied();
+                return is(Mutant::ReleaseOfAnother)
+                    && another.is_some_and(|id| self.release(id, stamp));
+            }
         };
         self.settle(&[freed], stamp);
         true
@@ -161,7 +166,8 @@ impl LockTable {
     fn sweep(&mut self, verdict: Verdict, stamp: Stamp) -> bool {
         let id = verdict.client;
         let Some(client) = self.clients.get_mut(&id) else { return false };
-        if client.mark != verdict.mark || client.rev != verdict.revision {
+        let differs = client.mark != verdict.mark || client.rev != verdict.revision;
+        if differs && !is(Mutant::VerdictUnbound) {
             return false;
         }
         client.freed.clear();
@@ -229,6 +235,9 @@ impl LockTable {
     /// was `freed`, those that waited for a sub-task which gave up, and those whose line of work
     /// already holds something, because whom they may overtake depends on the whole table.
     fn settle(&mut self, freed: &[Freed], stamp: Stamp) {
+        if is(Mutant::OrphanedWaiter) {
+            return;
+        }
         let mut hopeful: Vec<Ticket> = Vec::new();
         for (task, locks) in freed {
             for name in locks.keys() {
@@ -321,7 +330,9 @@ impl LockTable {
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         let holds = &mut tasks.get_mut(&task.number()).expect("registered").holds;
         let at = (stamp.version.0 / 1000 != stamp.now_ms).then_some(stamp.now_ms);
-        holds.insert(id.number, Hold { fence: stamp.version, at, fences, locks });
+        let step = if is(Mutant::FenceReuse) { 10_000_000 } else { 1 };
+        let fence = Version((stamp.version.0 / step * step).max(1));
+        holds.insert(id.number, Hold { fence, at, fences, locks });
         self.holders.insert(id, task.number());
         self.events.push(Event::Granted(id));
     }

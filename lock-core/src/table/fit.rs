@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
 use super::{Claim, LAST, LockTable, Ticket};
+use crate::failpoint::{Mutant, is};
 use crate::ids::TaskId;
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
@@ -25,9 +26,15 @@ impl LockTable {
         mut visit: impl FnMut(Obstacle<'t>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let other = |claim: &&Claim| !claim.task.contains(task) && counts(claim);
-        for (name, &mode) in locks {
+        if is(Mutant::NoExclusion) {
+            return ControlFlow::Continue(());
+        }
+        for (name, &mode) in
+            locks.iter().take(if is(Mutant::FirstLockOnly) { 1 } else { usize::MAX })
+        {
             let above = name.above().filter_map(|up| self.claims.get_key_value(up));
-            for (name, claims) in above.chain(self.claims_below(name)) {
+            let around = above.chain(self.claims_below(name));
+            for (name, claims) in around.filter(|_| !is(Mutant::NoHierarchy)) {
                 for claim in claims.iter().filter(|c| exclude(mode, c.mode)).filter(other) {
                     visit((name, claim))?;
                 }
@@ -103,7 +110,16 @@ impl LockTable {
         if !self.fits(task, locks, |claim| claim.ticket.is_none()) {
             return false;
         }
+        if is(Mutant::QueueJumping) {
+            return true;
+        }
         let stuck = self.overtaken(task, locks, place);
+        if is(Mutant::PairwiseFairness) {
+            let mut ahead = self.queue.range(..place).filter(|(ticket, _)| !stuck.contains(ticket));
+            return ahead.all(|(one, _)| {
+                self.fits(task, locks, |claim| claim.ticket.is_none_or(|ticket| ticket == *one))
+            });
+        }
         self.fits(task, locks, |claim| counts(claim, place, &stuck))
     }
 
@@ -171,7 +187,7 @@ fn without_room(mut beside: Vec<&Claim>, mode: Mode) -> Vec<&Claim> {
     if mode == Mode::Shared && beside.iter().all(|claim| claim.mode == Mode::Shared) {
         return Vec::new();
     }
-    let slots = slots(&beside);
+    let slots = slots(&beside).saturating_sub(u64::from(is(Mutant::LimitOffByOne)));
     if slots < mode.tolerance() {
         beside.retain(|claim| slots >= claim.mode.tolerance());
     }

@@ -1,0 +1,97 @@
+//! What the author of a backend writes for the suite: how to get at a store, and what can be done to it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lock_core::{BackendError, LockBackend, Snapshot};
+
+use crate::trial::{Failure, Verdict};
+
+/// A started store; it goes away when it is dropped.
+pub type Start = Result<Box<dyn Store>, Failure>;
+
+/// A kind of store, as the suite gets at it.
+pub trait Fixture: Send + Sync + 'static {
+    /// The name of the backend, such as `sqlite`.
+    fn name(&self) -> &str;
+
+    /// Starts a new store that nobody else uses, with an absent cell.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Skipped`] when this machine lacks what it takes, [`Failure::Failed`] when it should
+    /// have worked.
+    fn start(&self) -> Start;
+
+    /// Opens a client of the store that `spec` describes, also in a process that the suite starts.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`] as the backend gives it.
+    fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError>;
+}
+
+/// A store that was started for one trial.
+///
+/// What is optional is what only some stores have: trials that need it are skipped, with the reason.
+pub trait Store: Send + Sync {
+    /// What [`Fixture::open`] needs to know, in one line of text.
+    fn spec(&self) -> String;
+
+    /// Whether other processes can reach it. Only a store in memory says no.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// The directory in which it keeps everything, if it is made of files.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Puts a cell there behind the backend's back, as restoring a dump does, also an older one.
+    ///
+    /// `None`: the suite has no way to do that. Clients that are open are not closed for it.
+    fn restore(&self, cell: &Snapshot) -> Option<Verdict> {
+        let _ = cell;
+        None
+    }
+
+    /// The server, if there is one to kill, restart and cut off.
+    fn server(&self) -> Option<&dyn Server> {
+        None
+    }
+
+    /// Files that tell what happened, kept when a trial fails.
+    fn logs(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+/// The server of a store.
+pub trait Server: Send + Sync {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// The spec of the same store when it is reached by another address, that of a proxy.
+    fn spec_at(&self, address: SocketAddr) -> String;
+
+    /// Ends it by `SIGKILL`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be ended.
+    fn kill(&self) -> Result<(), Failure>;
+
+    /// Starts it again after [`kill`](Self::kill), at the same address, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it does not come up.
+    fn start(&self) -> Result<(), Failure>;
+
+    /// Whether what it has acknowledged is there after a kill.
+    fn is_durable(&self) -> bool {
+        true
+    }
+}

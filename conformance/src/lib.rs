@@ -1,0 +1,15 @@
+//! The conformance and crash-recovery suite that every lock backend must pass.
+
+mod fixture;
+mod results;
+mod scene;
+mod suite;
+mod trial;
+mod trials;
+pub mod worker;
+
+pub use fixture::{Fixture, Server, Start, Store};
+pub use scene::{LIVENESS, Scene};
+pub use suite::run;
+pub use trial::{Failure, Trial, Verdict};
+pub use trials::catalogue;

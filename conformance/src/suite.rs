@@ -1,0 +1,119 @@
+//! The runner: names, filters and lists trials as any test binary does, and writes down the results.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Completion, Failed};
+
+use crate::fixture::Fixture;
+use crate::results::{Results, Row};
+use crate::scene::Scene;
+use crate::trial::{Failure, Trial};
+use crate::{catalogue, worker};
+
+/// The variable that replays a run.
+pub(crate) const SEED: &str = "LOCK_CONFORMANCE_SEED";
+/// The variable that makes a run a long one, of so many seconds for each backend.
+pub(crate) const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
+
+/// Runs the suite on these backends, as the `main` of a test binary with `harness = false`.
+///
+/// The same binary is a worker when the suite has started it as one.
+pub fn run(fixtures: &[Arc<dyn Fixture>]) -> ExitCode {
+    if let Some(code) = worker::main(fixtures) {
+        return code;
+    }
+    let arguments = Arguments::from_args();
+    let results = Arc::new(Mutex::new(Results::default()));
+    let soak = env::var(SOAK).ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let mut trials = Vec::new();
+    for fixture in fixtures {
+        let all = catalogue();
+        match soak {
+            None => trials.extend(all.map(|trial| short(fixture, trial, &results))),
+            Some(time) => trials.push(long(fixture, time, &results)),
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list
+        && let Err(error) = results.lock().unwrap_or_else(PoisonError::into_inner).write()
+    {
+        eprintln!("the results cannot be written: {error}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
+
+type Shared = Arc<Mutex<Results>>;
+
+fn short(fixture: &Arc<dyn Fixture>, trial: Trial, results: &Shared) -> libtest_mimic::Trial {
+    let (fixture, results) = (fixture.clone(), results.clone());
+    let name = format!("{}::{}", fixture.name(), trial.name);
+    libtest_mimic::Trial::ignorable_test(name, move || {
+        let seed = seed();
+        let row = perform(&fixture, trial, seed);
+        let end = row.end.clone();
+        results.lock().unwrap_or_else(PoisonError::into_inner).add(row);
+        match end {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Failure::Skipped(reason)) => Ok(Completion::ignored_with(reason)),
+            Err(Failure::Failed(what)) => Err(Failed::from(what)),
+        }
+    })
+}
+
+/// All trials that draw new cases, one after the other, until the time is over.
+fn long(fixture: &Arc<dyn Fixture>, time: Duration, results: &Shared) -> libtest_mimic::Trial {
+    let (fixture, results) = (fixture.clone(), results.clone());
+    libtest_mimic::Trial::test(format!("{}::soak", fixture.name()), move || {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            for trial in catalogue().filter(|trial| trial.random) {
+                let row = perform(&fixture, trial, fastrand::u64(..));
+                let end = row.end.clone();
+                results.lock().unwrap_or_else(PoisonError::into_inner).add(row);
+                if let Err(Failure::Failed(what)) = end {
+                    return Err(Failed::from(what));
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn seed() -> u64 {
+    let given = env::var(SEED).ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| fastrand::u64(..))
+}
+
+fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Row {
+    let started = Instant::now();
+    let mut row = Row::new(fixture.name(), trial.name, seed);
+    let scene = match Scene::set(fixture.clone(), trial.name, seed, 1) {
+        Ok(scene) => scene,
+        Err(failure) => {
+            row.end = Err(failure);
+            return row;
+        }
+    };
+    let end = catch_unwind(AssertUnwindSafe(|| (trial.run)(&scene)));
+    row.end = end.unwrap_or_else(|panic| Err(Failure::Failed(text_of(&*panic))));
+    row.counts = scene.counts();
+    row.seconds = started.elapsed().as_secs_f64();
+    if let Err(Failure::Failed(what)) = &mut row.end {
+        let kept = scene.keep();
+        *what = format!(
+            "{what}\n  replay with {SEED}={seed} and the name of the trial, --exact\n  evidence in {}",
+            kept.display()
+        );
+    }
+    row
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").into()
+}

@@ -1,0 +1,72 @@
+//! Trials: one named property each, and how they end.
+
+use std::fmt;
+
+use crate::scene::Scene;
+
+/// How a trial ends when it does not end well.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// The property does not hold, or could not be looked at.
+    Failed(String),
+    /// It cannot be looked at here, for this reason.
+    Skipped(String),
+}
+
+impl Failure {
+    /// It cannot be looked at here, for this reason.
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Self::Skipped(reason.into())
+    }
+
+    /// The property does not hold.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self::Failed(what.into())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::Failed(text)
+    }
+}
+
+/// What a trial says.
+pub type Verdict = Result<(), Failure>;
+
+/// One property that every backend must have.
+#[derive(Clone, Copy)]
+pub struct Trial {
+    /// Its layer and what it proves: `contract::a_cell_is_created_once`.
+    pub name: &'static str,
+    /// Whether every run draws new cases, so that running it for longer proves more.
+    pub random: bool,
+    /// Looks at the property.
+    pub run: fn(&Scene) -> Verdict,
+}
+
+impl fmt::Debug for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trial").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Lists trials by the names of their functions: `trials![random torture, contract::simple]`.
+macro_rules! trials {
+    ($layer:literal: $($(#[$random:ident])? $name:ident),* $(,)?) => {
+        pub(crate) const TRIALS: &[$crate::Trial] = &[$($crate::Trial {
+            name: concat!($layer, "::", stringify!($name)),
+            random: trials!(@ $($random)?),
+            run: $name,
+        }),*];
+    };
+    (@ random) => { true };
+    (@) => { false };
+}
+pub(crate) use trials;

@@ -1,0 +1,5 @@
+//! Layer 5: processes that are killed or stopped at any moment.
+
+use crate::trial::trials;
+
+trials!("crash":);

@@ -1,0 +1,31 @@
+//! The catalogue of all trials, layer by layer.
+
+mod contract;
+mod crash;
+mod effect;
+mod faults;
+mod handles;
+mod history;
+mod load;
+mod model;
+mod places;
+mod stores;
+
+use crate::trial::Trial;
+
+/// All trials, in the order in which they are best read.
+pub fn catalogue() -> impl Iterator<Item = Trial> {
+    let layers = [
+        contract::TRIALS,
+        handles::TRIALS,
+        model::TRIALS,
+        history::TRIALS,
+        effect::TRIALS,
+        crash::TRIALS,
+        faults::TRIALS,
+        load::TRIALS,
+        places::TRIALS,
+        stores::TRIALS,
+    ];
+    layers.into_iter().flatten().copied()
+}

@@ -1,0 +1,193 @@
+//! The side of the worker: takes orders until it is told to close, its input ends, or it is killed.
+
+use std::collections::HashMap;
+use std::env;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lock_core::failpoint::{self, Point};
+use lock_core::{AcquireError, Guard, HoldError, LockSet, Locks, Request, StoreError, VerifyError};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::{FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC, parse_task};
+use crate::fixture::Fixture;
+
+/// Does the work of a worker, if this process was started as one.
+pub(crate) fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
+    let spec = env::var(SPEC).ok()?;
+    let wanted = env::var(FIXTURE).unwrap_or_default();
+    let fixture = fixtures.iter().find(|fixture| fixture.name() == wanted);
+    let opened = match fixture {
+        Some(fixture) => fixture.open(&spec).map_err(|error| refusal("Store", &error)),
+        None => Err(Report::Refused { kind: "Other".into(), text: format!("no fixture {wanted}") }),
+    };
+    let backend = match opened {
+        Ok(backend) => backend,
+        Err(report) => {
+            tell(0, report);
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    let mut builder = Locks::builder(backend).name(env::var(NAME).unwrap_or_default());
+    if let Some(lease) = env::var(LEASE_MS).ok().and_then(|text| text.parse().ok()) {
+        builder = builder.lease(Duration::from_millis(lease));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system has what a runtime needs").block_on(async {
+        let state = Arc::new(State { locks: builder.build(), requests: Mutex::default() });
+        tell(0, Report::Count(std::process::id().into()));
+        // A thread of its own, since a read of the standard input cannot be given up.
+        let (sender, mut orders) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                let order = serde_json::from_str(&line).expect("orders are plain data");
+                if sender.send(order).is_err() {
+                    break;
+                }
+            }
+        });
+        while let Some(Numbered(number, order)) = orders.recv().await {
+            let closes = matches!(order, Order::Close);
+            let job = state.clone().obey(number, order);
+            let job = tokio::spawn(async move { tell(number, job.await) });
+            state.requests().entry(number).or_default().job = Some(job.abort_handle());
+            if closes {
+                let _ = job.await;
+                return;
+            }
+        }
+    });
+    Some(ExitCode::SUCCESS)
+}
+
+#[derive(Debug)]
+struct State {
+    locks: Locks,
+    requests: Mutex<HashMap<u64, Asked>>,
+}
+
+/// What became of an order to acquire.
+#[derive(Debug, Default)]
+struct Asked {
+    job: Option<AbortHandle>,
+    guard: Option<Arc<Guard>>,
+}
+
+impl State {
+    fn requests(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Asked>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn guard(&self, key: u64) -> Result<Arc<Guard>, Report> {
+        let none = || Report::Refused { kind: "Other".into(), text: format!("no hold {key}") };
+        self.requests().get(&key).and_then(|asked| asked.guard.clone()).ok_or_else(none)
+    }
+
+    async fn obey(self: Arc<Self>, number: u64, order: Order) -> Report {
+        self.try_to(number, order).await.unwrap_or_else(|refused| refused)
+    }
+
+    async fn try_to(&self, number: u64, order: Order) -> Result<Report, Report> {
+        match order {
+            Order::Acquire { task, under, locks, wait } => {
+                let mut task = self.locks.task(task);
+                if let Some(under) = under {
+                    task = task.under(&parse_task(&under));
+                }
+                let request = request(&locks);
+                let granted = match wait {
+                    None => task.acquire(request).await,
+                    Some(Duration::ZERO) => task.try_acquire(request).await,
+                    Some(time) => task.acquire_timeout(request, time).await,
+                };
+                let guard = granted.map_err(|error| refusal(kind(&error), &error))?;
+                let report =
+                    Report::Granted { fence: guard.fence(), task: guard.task_id().to_string() };
+                self.requests().entry(number).or_default().guard = Some(Arc::new(guard));
+                return Ok(report);
+            }
+            Order::Drop(key) => {
+                let asked = self.requests().remove(&key).unwrap_or_default();
+                if let Some(job) = asked.job {
+                    job.abort();
+                }
+            }
+            Order::Release(key) => {
+                let guard = self.guard(key)?;
+                self.requests().remove(&key);
+                let guard = Arc::into_inner(guard).ok_or_else(|| Report::Refused {
+                    kind: "Other".into(),
+                    text: "in use".into(),
+                })?;
+                guard.release().await.map_err(|error: StoreError| refusal("Store", &error))?;
+            }
+            Order::Downgrade(key) => {
+                self.guard(key)?.downgrade().await.map_err(|error| refused(&error))?;
+            }
+            Order::Check(key) => {
+                self.guard(key)?.check().map_err(|error| refused(&error.into()))?;
+            }
+            Order::Verify(key) => {
+                self.guard(key)?.verify().await.map_err(|error| refused(&error))?;
+            }
+            Order::Lost(key) => self.guard(key)?.lost().await,
+            Order::ReleaseTask(name) => {
+                let tasks = self.locks.release_task(name).await;
+                let tasks = tasks.map_err(|error| refusal("Store", &error))?;
+                return Ok(Report::Count(tasks as u64));
+            }
+            Order::Block(time) => std::thread::sleep(time),
+            Order::Hits => {
+                let hits = |point: &Point| (point.name().into(), failpoint::hits(*point));
+                return Ok(Report::Counts(Point::ALL.iter().map(hits).collect()));
+            }
+            Order::Close => {
+                self.locks.close().await.map_err(|error| refusal("Store", &error))?;
+            }
+        }
+        Ok(Report::Done)
+    }
+}
+
+fn request(locks: &[(String, u32)]) -> Request {
+    locks.iter().fold(Request::from(LockSet::new()), |request, (name, holders)| match holders {
+        0 => request.and_shared(name),
+        &holders => request.and_limit(name, holders),
+    })
+}
+
+fn kind(error: &AcquireError) -> &'static str {
+    match error {
+        AcquireError::Busy(_) => "Busy",
+        AcquireError::TimedOut(_) => "TimedOut",
+        AcquireError::Deadlock(_) => "Deadlock",
+        AcquireError::Released => "Released",
+        AcquireError::Store(_) => "Store",
+        AcquireError::Closed => "Closed",
+        _ => "Other",
+    }
+}
+
+fn refused(error: &VerifyError) -> Report {
+    let kind = match error {
+        VerifyError::Hold(HoldError::Lost) => "Lost",
+        VerifyError::Hold(HoldError::InDoubt) => "InDoubt",
+        VerifyError::Store(_) => "Store",
+        _ => "Other",
+    };
+    refusal(kind, error)
+}
+
+fn refusal(kind: &str, error: &dyn std::error::Error) -> Report {
+    Report::Refused { kind: kind.into(), text: error.to_string() }
+}
+
+/// One write for each report: nothing is left in a buffer when the process is killed.
+fn tell(number: u64, report: Report) {
+    let line = serde_json::to_string(&Numbered(number, report)).expect("reports are plain data");
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all((line + "\n").as_bytes()).and_then(|()| out.flush());
+}
