@@ -1,6 +1,8 @@
 //! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
 
+mod matrix;
 mod msrv;
+mod soak;
 
 use std::{env, process::Command, process::ExitCode, time::Instant};
 
@@ -12,22 +14,33 @@ use clap::Parser;
 enum Task {
     /// Passes all tests: needs nothing but the Rust toolchain and a C compiler.
     Test,
+    /// Runs the conformance suite on every backend with random seeds, for a long time.
+    Soak {
+        /// How long, all backends together.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        minutes: u64,
+    },
 }
 
 /// Why a step failed, for people.
 type Failure = String;
 
 /// A step's name, and how it is run.
-type Step = (&'static str, fn() -> Result<(), Failure>);
+type Step<'s> = (&'s str, &'s dyn Fn() -> Result<(), Failure>);
 
 fn main() -> ExitCode {
     match Task::parse() {
         Task::Test => run(&[
-            ("each crate's rust-version covers its dependencies", msrv::check),
-            ("unit, integration and documentation tests", || {
+            ("each crate's rust-version covers its dependencies", &msrv::check),
+            ("unit, integration and documentation tests", &|| {
+                matrix::clear()?;
                 cargo(&["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
             }),
+            ("every backend has a verdict on every trial", &|| {
+                matrix::write(soak::suites()?.len())
+            }),
         ]),
+        Task::Soak { minutes } => run(&[("the conformance suite", &|| soak::run(minutes))]),
     }
 }
 
