@@ -1,6 +1,6 @@
 //! Workers: clients in processes of their own, which do what a trial orders and can be killed at any moment.
 //!
-//! A worker is the test binary, started once more with [`SPEC`] in its environment. Orders go to its
+//! A worker is the test binary, started once more with a store in its environment. Orders go to its
 //! standard input and reports come from its standard output, one line of JSON each; an order is
 //! answered when it is done, so many can be under way.
 
