@@ -49,6 +49,17 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// The spec of the store whose files were put into another directory.
+    ///
+    /// `None`: nobody can look whether the store survives a power cut. With it, the store is put
+    /// together as a cut at any moment may leave it, by POSIX at its strictest: what is sure of a
+    /// file is what was there at its last sync, of a name what was there at the last sync of its
+    /// directory, and of the rest any part. A file that is written through memory is not there.
+    fn spec_in(&self, directory: &Path) -> Option<String> {
+        let _ = directory;
+        None
+    }
+
     /// Puts a cell there behind the backend's back, as restoring a dump does, also an older one.
     ///
     /// `None`: the suite has no way to do that. Clients that are open are not closed for it.

@@ -1,6 +1,8 @@
 //! The conformance and crash-recovery suite that every lock backend must pass.
 
 mod fixture;
+pub mod model;
+mod power;
 mod results;
 mod scene;
 mod suite;
@@ -10,6 +12,6 @@ pub mod worker;
 
 pub use fixture::{Fixture, Server, Start, Store};
 pub use scene::{LIVENESS, Scene};
-pub use suite::run;
+pub use suite::{attempt, run};
 pub use trial::{Failure, Trial, Verdict};
 pub use trials::catalogue;

@@ -116,7 +116,25 @@ impl Scene {
     ///
     /// [`Failure`] when it cannot be opened.
     pub fn backend(&self) -> Result<Arc<dyn LockBackend>, Failure> {
-        Ok(self.fixture.open(&self.store.spec())?)
+        self.backend_of(self.store())
+    }
+
+    /// A client of [another store](Self::other_store) at the level of the trait.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be opened.
+    pub fn backend_of(&self, store: &dyn Store) -> Result<Arc<dyn LockBackend>, Failure> {
+        Ok(self.fixture.open(&store.spec())?)
+    }
+
+    /// A client of the store that a spec describes, at the level of the trait.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be opened.
+    pub fn backend_at(&self, spec: &str) -> Result<Arc<dyn LockBackend>, Failure> {
+        Ok(self.fixture.open(spec)?)
     }
 
     /// A client of the store with everything at its default.

@@ -11,7 +11,7 @@ use libtest_mimic::{Arguments, Completion, Failed};
 use crate::fixture::Fixture;
 use crate::results::{Results, Row};
 use crate::scene::Scene;
-use crate::trial::{Failure, Trial};
+use crate::trial::{Failure, Trial, Verdict};
 use crate::{catalogue, worker};
 
 /// The variable that replays a run.
@@ -99,8 +99,7 @@ fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Row {
             return row;
         }
     };
-    let end = catch_unwind(AssertUnwindSafe(|| (trial.run)(&scene)));
-    row.end = end.unwrap_or_else(|panic| Err(Failure::Failed(text_of(&*panic))));
+    row.end = look(trial, &scene);
     row.counts = scene.counts();
     row.seconds = started.elapsed().as_secs_f64();
     if let Err(Failure::Failed(what)) = &mut row.end {
@@ -111,6 +110,20 @@ fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Row {
         );
     }
     row
+}
+
+/// Runs one trial alone and keeps nothing of it: for tests of the suite itself.
+///
+/// # Errors
+///
+/// [`Failure`] as the trial says it.
+pub fn attempt(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Verdict {
+    look(trial, &Scene::set(fixture.clone(), trial.name, seed, 1)?)
+}
+
+fn look(trial: Trial, scene: &Scene) -> Verdict {
+    let end = catch_unwind(AssertUnwindSafe(|| (trial.run)(scene)));
+    end.unwrap_or_else(|panic| Err(Failure::Failed(text_of(&*panic))))
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -29,6 +29,8 @@ pub enum Point {
     Releasing,
     /// A swap that only renews the lease is about to be sent.
     Renewing,
+    /// A client that is waited for was found dead, by a table that may be old when it is swept.
+    Judged,
     /// A dead client is about to be swept.
     Sweeping,
 }
@@ -99,6 +101,7 @@ all!(Point:
     Granted "granted"
     Releasing "releasing"
     Renewing "renewing"
+    Judged "judged"
     Sweeping "sweeping"
 );
 
@@ -139,7 +142,8 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use rustix::process::{Signal, getpid, kill_process};
+    use signal_hook::consts::{SIGKILL, SIGSTOP};
+    use signal_hook::low_level::raise;
 
     use super::{Mutant, Point};
 
@@ -154,7 +158,7 @@ mod armed {
     struct Plan {
         point: Point,
         hit: u64,
-        signal: Signal,
+        signal: i32,
     }
 
     fn plan() -> Option<Plan> {
@@ -173,8 +177,8 @@ mod armed {
         let point = *Point::ALL.iter().find(|point| point.name() == name)?;
         let hit = parts.next()?.parse().ok()?;
         let signal = match parts.next()? {
-            "kill" => Signal::KILL,
-            "stop" => Signal::STOP,
+            "kill" => SIGKILL,
+            "stop" => SIGSTOP,
             _ => return None,
         };
         parts.next().is_none().then_some(Plan { point, hit, signal })
@@ -186,8 +190,9 @@ mod armed {
         if let Some(plan) = plan()
             && (plan.point, plan.hit) == (point, hit)
         {
+            // To this thread, which goes no further: a signal to the process may stop another first.
             // A process may always signal itself; if it could not, the test would see no effect.
-            let _ = kill_process(getpid(), plan.signal);
+            let _ = raise(plan.signal);
         }
     }
 

@@ -5,8 +5,8 @@ mod driver;
 use std::time::Duration;
 
 use driver::plan::Plan;
-use driver::{Referee, World, within};
-use lock_core::testing::{Effect, Fault};
+use driver::{World, within};
+use lock_core::testing::{Effect, Fault, Referee};
 use lock_core::{BackendErrorKind, Locks, Request};
 use tokio::time::{sleep, timeout};
 

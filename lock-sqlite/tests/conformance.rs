@@ -46,6 +46,10 @@ impl Store for File {
         Some(self.directory.path())
     }
 
+    fn spec_in(&self, directory: &Path) -> Option<String> {
+        Some(directory.join(self.path.file_name()?).display().to_string())
+    }
+
     fn restore(&self, cell: &Snapshot) -> Option<Verdict> {
         let version = i64::try_from(cell.version.0).expect("versions are small");
         let restored = Connection::open(&self.path).and_then(|db| {

@@ -9,6 +9,7 @@ mod history;
 mod load;
 mod model;
 mod places;
+mod power;
 mod stores;
 
 use crate::trial::Trial;
@@ -25,6 +26,7 @@ pub fn catalogue() -> impl Iterator<Item = Trial> {
         faults::TRIALS,
         load::TRIALS,
         places::TRIALS,
+        power::TRIALS,
         stores::TRIALS,
     ];
     layers.into_iter().flatten().copied()

@@ -8,9 +8,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use lock_core::failpoint::FAILPOINT;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use super::{FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC};
+use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC};
 use crate::scene::LIVENESS;
 use crate::trial::Failure;
 
@@ -23,6 +23,7 @@ pub struct WorkerOptions {
     failpoint: Option<String>,
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
+    elsewhere: bool,
 }
 
 impl WorkerOptions {
@@ -35,6 +36,7 @@ impl WorkerOptions {
             failpoint: None,
             wrapper: Vec::new(),
             environment: Vec::new(),
+            elsewhere: false,
         }
     }
 
@@ -63,6 +65,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn wrapped_in<S: Into<String>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
         self.wrapper.extend(command.into_iter().map(Into::into));
+        self
+    }
+
+    /// Says that its processes are in another place: nobody can probe it, so that its lease decides.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        self.elsewhere = true;
         self
     }
 
@@ -123,6 +132,9 @@ impl Worker {
         if let Some(plan) = &options.failpoint {
             command.env(FAILPOINT, plan);
         }
+        if options.elsewhere {
+            command.env(ELSEWHERE, "");
+        }
         command.envs(options.environment.iter().cloned());
         let mut child = command.spawn()?;
         let orders = child.stdin.take();
@@ -157,11 +169,24 @@ impl Worker {
     ///
     /// [`Failure`] when the worker is gone.
     pub fn order(&mut self, order: Order) -> Result<u64, Failure> {
-        self.last += 1;
-        let line = serde_json::to_string(&Numbered(self.last, order))? + "\n";
-        let Some(orders) = &mut self.orders else { return Err(Failure::failed("it was closed")) };
-        orders.write_all(line.as_bytes())?;
+        self.order_all([order])?;
         Ok(self.last)
+    }
+
+    /// Sends orders that the worker begins all at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when the worker is gone.
+    pub fn order_all(&mut self, orders: impl IntoIterator<Item = Order>) -> Result<(), Failure> {
+        let mut lines = String::new();
+        for order in orders {
+            self.last += 1;
+            lines += &serde_json::to_string(&Numbered(self.last, order))?;
+            lines += "\n";
+        }
+        let Some(input) = &mut self.orders else { return Err(Failure::failed("it was closed")) };
+        Ok(input.write_all(lines.as_bytes())?)
     }
 
     /// Waits for the report on an order.
@@ -241,6 +266,13 @@ impl Worker {
         }
     }
 
+    /// Tells whether it runs, also while others have it in their hands.
+    ///
+    /// Under a wrapper: whether the wrapper does.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.child.id())
+    }
+
     /// Sends the worker a signal.
     ///
     /// # Errors
@@ -249,6 +281,22 @@ impl Worker {
     pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         Ok(kill_process(pid.expect("a child has a pid"), signal)?)
+    }
+
+    /// Sends the worker a signal, and not the wrapper that it was started in.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be found or reached.
+    pub fn signal_inner(&self, signal: Signal) -> Result<(), Failure> {
+        if self.child.id() == self.pid {
+            return self.signal(signal);
+        }
+        let wrapper = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{wrapper}/task/{wrapper}/children"))?;
+        let pid = children.trim().parse().ok().and_then(Pid::from_raw);
+        let none = || Failure::failed(format!("the wrapper has not one child, but: {children}"));
+        Ok(kill_process(pid.ok_or_else(none)?, signal)?)
     }
 
     /// Kills it with `SIGKILL`, and waits until it is gone.
@@ -293,6 +341,41 @@ impl Worker {
         self.orders = None;
         self.ended()?;
         Ok(())
+    }
+}
+
+/// Tells whether the process of a worker runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Pulse(u32);
+
+impl Pulse {
+    /// Whether it has ended.
+    pub fn has_ended(self) -> bool {
+        // No such child: it was waited for.
+        self.is_in(WaitIdOptions::EXITED).unwrap_or(true)
+    }
+
+    /// Whether it is stopped.
+    pub fn is_stopped(self) -> bool {
+        self.is_in(WaitIdOptions::STOPPED).unwrap_or(false)
+    }
+
+    fn is_in(self, state: WaitIdOptions) -> rustix::io::Result<bool> {
+        let options = state | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(self.id()), options)?.is_some())
+    }
+
+    /// Lets it go on after it was stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it is gone.
+    pub fn go_on(self) -> Result<(), Failure> {
+        Ok(kill_process(self.id(), Signal::CONT)?)
+    }
+
+    fn id(self) -> Pid {
+        i32::try_from(self.0).ok().and_then(Pid::from_raw).expect("a child has a pid")
     }
 }
 

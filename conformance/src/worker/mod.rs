@@ -6,10 +6,13 @@
 
 mod handle;
 mod process;
+mod work;
 
-pub use handle::{Held, Worker, WorkerOptions};
-pub(crate) use process::main;
+pub use handle::{Held, Pulse, Worker, WorkerOptions};
+pub use process::main;
+pub(crate) use process::tell;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::{Mode, Request, TaskId};
@@ -20,6 +23,7 @@ const FIXTURE: &str = "LOCK_CONFORMANCE_FIXTURE";
 const SPEC: &str = "LOCK_CONFORMANCE_SPEC";
 const NAME: &str = "LOCK_CONFORMANCE_NAME";
 const LEASE_MS: &str = "LOCK_CONFORMANCE_LEASE_MS";
+const ELSEWHERE: &str = "LOCK_CONFORMANCE_ELSEWHERE";
 
 /// What a worker is to do; `key` names the request from then on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +47,9 @@ pub enum Order {
     Downgrade(u64),
     /// Asks the guard of a hold, locally.
     Check(u64),
+    /// Asks the guard of a hold without a pause until it is lost, and says how often it was certain
+    /// again after it had been in doubt.
+    Doubt(u64),
     /// Asks the store about a hold.
     Verify(u64),
     /// Waits until a hold is lost.
@@ -51,8 +58,26 @@ pub enum Order {
     ReleaseTask(String),
     /// Blocks the only thread of the worker's own runtime for so long.
     Block(Duration),
+    /// Makes the client consist of itself and of the processes with these ids.
+    Processes(Vec<u32>),
+    /// Takes locks at random and gives them back, until [`Order::Rest`]; then says how often.
+    ///
+    /// Under each lock there is a file that names the holder, and the order is refused as soon as
+    /// one names another who lives.
+    Work {
+        /// Where its chance comes from.
+        seed: u64,
+        /// The locks.
+        locks: Vec<String>,
+        /// Where the files are.
+        directory: PathBuf,
+    },
+    /// Ends all [`Order::Work`].
+    Rest,
     /// How often each failpoint was passed.
     Hits,
+    /// Ends at once, without giving anything back.
+    Exit,
     /// Gives back everything and ends.
     Close,
 }
@@ -115,7 +140,7 @@ pub enum Report {
 
 /// An order and the number by which its report comes back.
 #[derive(Debug, Serialize, Deserialize)]
-struct Numbered<T>(u64, T);
+pub(crate) struct Numbered<T>(pub(crate) u64, pub(crate) T);
 
 fn parse_task(text: &str) -> TaskId {
     text.parse().expect("the suite sends ids as it got them")

@@ -4,22 +4,30 @@ use std::collections::HashMap;
 use std::env;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lock_core::failpoint::{self, Point};
+use lock_core::process::{Process, ProcessSet};
 use lock_core::{AcquireError, Guard, HoldError, LockSet, Locks, Request, StoreError, VerifyError};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::{FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC, parse_task};
+use super::work::work;
+use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC, parse_task};
 use crate::fixture::Fixture;
 
-/// Does the work of a worker, if this process was started as one.
-pub(crate) fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
+/// Does the work of a worker, if this process was started as one; [`run`](crate::run) does that itself.
+pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
     let spec = env::var(SPEC).ok()?;
     let wanted = env::var(FIXTURE).unwrap_or_default();
     let fixture = fixtures.iter().find(|fixture| fixture.name() == wanted);
+    if let Some(fixture) = fixture
+        && let Some(code) = crate::power::perform(&**fixture, &spec)
+    {
+        return Some(code);
+    }
     let opened = match fixture {
         Some(fixture) => fixture.open(&spec).map_err(|error| refusal("Store", &error)),
         None => Err(Report::Refused { kind: "Other".into(), text: format!("no fixture {wanted}") }),
@@ -35,9 +43,19 @@ pub(crate) fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
     if let Some(lease) = env::var(LEASE_MS).ok().and_then(|text| text.parse().ok()) {
         builder = builder.lease(Duration::from_millis(lease));
     }
+    if env::var_os(ELSEWHERE).is_some() {
+        let mut processes = ProcessSet::current();
+        // One that no observer is in: the least inode of a namespace is far greater.
+        processes.place.pid_ns = Some(1);
+        builder = builder.processes(processes);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("the system has what a runtime needs").block_on(async {
-        let state = Arc::new(State { locks: builder.build(), requests: Mutex::default() });
+        let state = Arc::new(State {
+            locks: builder.build(),
+            requests: Mutex::default(),
+            rests: AtomicBool::new(false),
+        });
         tell(0, Report::Count(std::process::id().into()));
         // A thread of its own, since a read of the standard input cannot be given up.
         let (sender, mut orders) = mpsc::unbounded_channel();
@@ -67,6 +85,7 @@ pub(crate) fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
 struct State {
     locks: Locks,
     requests: Mutex<HashMap<u64, Asked>>,
+    rests: AtomicBool,
 }
 
 /// What became of an order to acquire.
@@ -130,6 +149,11 @@ impl State {
             Order::Check(key) => {
                 self.guard(key)?.check().map_err(|error| refused(&error.into()))?;
             }
+            Order::Doubt(key) => {
+                let guard = self.guard(key)?;
+                let asked = tokio::task::spawn_blocking(move || certain_after_doubt(&guard));
+                return Ok(Report::Count(asked.await.expect("it only asks")));
+            }
             Order::Verify(key) => {
                 self.guard(key)?.verify().await.map_err(|error| refused(&error))?;
             }
@@ -140,6 +164,20 @@ impl State {
                 return Ok(Report::Count(tasks as u64));
             }
             Order::Block(time) => std::thread::sleep(time),
+            Order::Processes(others) => {
+                let mut processes = ProcessSet::current();
+                processes.processes.extend(others.into_iter().filter_map(Process::find));
+                let set = self.locks.set_processes(processes).await;
+                set.map_err(|error| refusal("Store", &error))?;
+            }
+            Order::Work { seed, locks, directory } => {
+                return work(&self.locks, seed, &locks, &directory, &self.rests)
+                    .await
+                    .map(Report::Count)
+                    .map_err(|text| Report::Refused { kind: "Other".into(), text });
+            }
+            Order::Rest => self.rests.store(true, Ordering::Relaxed),
+            Order::Exit => std::process::exit(0),
             Order::Hits => {
                 let hits = |point: &Point| (point.name().into(), failpoint::hits(*point));
                 return Ok(Report::Counts(Point::ALL.iter().map(hits).collect()));
@@ -149,6 +187,17 @@ impl State {
             }
         }
         Ok(Report::Done)
+    }
+}
+
+fn certain_after_doubt(guard: &Guard) -> u64 {
+    let (mut was_in_doubt, mut times) = (false, 0);
+    loop {
+        match guard.check() {
+            Ok(()) => times += u64::from(was_in_doubt),
+            Err(HoldError::Lost) => return times,
+            Err(_) => was_in_doubt = true,
+        }
     }
 }
 
@@ -186,7 +235,7 @@ fn refusal(kind: &str, error: &dyn std::error::Error) -> Report {
 }
 
 /// One write for each report: nothing is left in a buffer when the process is killed.
-fn tell(number: u64, report: Report) {
+pub(crate) fn tell(number: u64, report: Report) {
     let line = serde_json::to_string(&Numbered(number, report)).expect("reports are plain data");
     let mut out = std::io::stdout().lock();
     let _ = out.write_all((line + "\n").as_bytes()).and_then(|()| out.flush());

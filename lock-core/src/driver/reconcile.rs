@@ -10,6 +10,7 @@ use super::entry::State;
 use super::pace::Watch;
 use crate::backend::Snapshot;
 use crate::error::AcquireError;
+use crate::failpoint::{Point, reach};
 use crate::ids::ClientId;
 use crate::process::Liveness;
 use crate::table::{ClientView, LockTable, Place, TableError};
@@ -138,7 +139,10 @@ impl Actor {
                     continue;
                 }
                 match self.judge.judge(client, table, self.config.clock.boot()) {
-                    Liveness::Dead => self.verdicts.push(client.verdict()),
+                    Liveness::Dead => {
+                        self.verdicts.push(client.verdict());
+                        reach(Point::Judged);
+                    }
                     Liveness::Alive => {
                         self.watch_deaths(client.processes.processes.iter().copied());
                     }

@@ -1,14 +1,11 @@
 //! What must be true of the lock table whatever is done to it: nobody hangs, nobody clashes.
 
-#[allow(dead_code, reason = "each test uses its part of the model")]
-mod model;
-
 use std::collections::{BTreeSet, HashMap};
 
+use lock_conformance::model::world::{self, Known, Step, World};
+use lock_conformance::model::{fits, in_line, nested, strangers, tolerance};
 use lock_core::table::{Event, HoldView, Listing, LockTable, Op, Outcome, Place};
 use lock_core::{LockName, LockSet, Mode, RequestId, TaskId, Version};
-use model::world::{self, Known, Step, World};
-use model::{fits, in_line, nested, strangers, tolerance};
 use proptest::prelude::*;
 
 proptest! {
@@ -108,7 +105,7 @@ struct Taken<'t> {
 
 /// Takes the steps, and shows each.
 fn walk(steps: &[Step], mut each: impl FnMut(&Taken)) -> (World, LockTable) {
-    let mut world = World { one_wait_per_task: true, ..World::default() };
+    let mut world = World::of_patient_tasks();
     let mut table = LockTable::new();
     for step in steps {
         let Some(op) = world.op(step, &Known::of_table(&table)) else { continue };

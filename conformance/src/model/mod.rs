@@ -2,7 +2,7 @@
 //!
 //! It shares no code with the table but its names, modes and ids.
 
-pub(crate) mod world;
+pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,77 +12,109 @@ use lock_core::{ClientId, LockName, LockSet, Mode, RequestId, TaskId, Version};
 
 /// A granted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hold {
-    pub(crate) id: RequestId,
-    pub(crate) task: TaskId,
-    pub(crate) task_name: String,
-    pub(crate) locks: LockSet,
+pub struct Hold {
+    /// Its id.
+    pub id: RequestId,
+    /// Whose it is.
+    pub task: TaskId,
+    /// The name of that task.
+    pub task_name: String,
+    /// The locks.
+    pub locks: LockSet,
     /// The version of the swap that granted it.
-    pub(crate) version: Version,
-    pub(crate) fences: BTreeMap<LockName, Version>,
+    pub version: Version,
+    /// The fence of each lock.
+    pub fences: BTreeMap<LockName, Version>,
 }
 
 /// A request in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiter {
-    pub(crate) id: RequestId,
-    pub(crate) task: TaskId,
-    pub(crate) task_name: String,
-    pub(crate) locks: LockSet,
+pub struct Waiter {
+    /// Its id.
+    pub id: RequestId,
+    /// Whose it is.
+    pub task: TaskId,
+    /// The name of that task.
+    pub task_name: String,
+    /// The locks.
+    pub locks: LockSet,
 }
 
 /// What is known of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Client {
-    pub(crate) id: ClientId,
-    pub(crate) mark: Version,
-    pub(crate) revision: u64,
-    pub(crate) processes: ProcessSet,
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// The version of its last renewal.
+    pub mark: Version,
+    /// The revision of its process set.
+    pub revision: u64,
+    /// Its processes.
+    pub processes: ProcessSet,
     /// By boot: since when this mark was seen.
-    pub(crate) seen: BTreeMap<String, u64>,
+    pub seen: BTreeMap<String, u64>,
 }
 
 /// One lock of one request, held or waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Claim {
-    pub(crate) task: TaskId,
-    pub(crate) name: LockName,
-    pub(crate) mode: Mode,
-    pub(crate) waits: bool,
+pub struct Claim {
+    /// Whose it is.
+    pub task: TaskId,
+    /// The lock.
+    pub name: LockName,
+    /// How it is held or wanted.
+    pub mode: Mode,
+    /// Whether it is only waited for.
+    pub waits: bool,
 }
 
 /// A lock in the way: whose task it is, which lock, and whether that task waits for it itself.
-pub(crate) type Blockers = BTreeSet<(TaskId, LockName, bool)>;
+pub type Blockers = BTreeSet<(TaskId, LockName, bool)>;
 
 /// What came of an op.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// The locks are held.
     Granted,
+    /// The request waits.
     Queued,
-    Busy { blockers: Blockers, place: usize },
+    /// The locks are not free, and the request may not wait.
+    Busy {
+        /// What is in the way.
+        blockers: Blockers,
+        /// How many waiters are before it.
+        place: usize,
+    },
+    /// Waiting would never end.
     Deadlock,
+    /// The request was freed by somebody else.
     Freed,
+    /// Done; whether that changed anything.
     Done(bool),
 }
 
 /// The whole table; the queue is in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Model {
-    pub(crate) holds: Vec<Hold>,
-    pub(crate) queue: Vec<Waiter>,
-    pub(crate) freed: Vec<RequestId>,
-    pub(crate) clients: Vec<Client>,
+pub struct Model {
+    /// Who holds what, the oldest grant first.
+    pub holds: Vec<Hold>,
+    /// Who waits, in order.
+    pub queue: Vec<Waiter>,
+    /// What was freed by somebody else, and is not yet forgotten.
+    pub freed: Vec<RequestId>,
+    /// All clients that have any of that.
+    pub clients: Vec<Client>,
 }
 
 /// Tells whether `upper` is `lower` or an ancestor of it.
-pub(crate) fn in_line(upper: &TaskId, lower: &TaskId) -> bool {
+pub fn in_line(upper: &TaskId, lower: &TaskId) -> bool {
     let upper: Vec<&str> = upper.as_str().split('/').collect();
     let lower: Vec<&str> = lower.as_str().split('/').collect();
     lower.starts_with(&upper)
 }
 
 /// Tells whether neither task is nested in the other.
-pub(crate) fn strangers(one: &TaskId, other: &TaskId) -> bool {
+pub fn strangers(one: &TaskId, other: &TaskId) -> bool {
     !in_line(one, other) && !in_line(other, one)
 }
 
@@ -91,11 +123,12 @@ fn strictly_below(lower: &LockName, upper: &LockName) -> bool {
 }
 
 /// Tells whether one of two different names covers the other.
-pub(crate) fn nested(one: &LockName, other: &LockName) -> bool {
+pub fn nested(one: &LockName, other: &LockName) -> bool {
     strictly_below(one, other) || strictly_below(other, one)
 }
 
-pub(crate) fn tolerance(mode: Mode) -> u64 {
+/// How many holders a hold in this mode tolerates on its name, itself included.
+pub fn tolerance(mode: Mode) -> u64 {
     match mode {
         Mode::Exclusive => 1,
         Mode::Limit(n) => n.into(),
@@ -146,13 +179,13 @@ fn claims(task: &TaskId, locks: &LockSet, waits: bool) -> impl Iterator<Item = C
 }
 
 /// Tells whether a task could have these locks beside those holds.
-pub(crate) fn fits(asker: &TaskId, locks: &LockSet, holds: &[(TaskId, LockSet)]) -> bool {
+pub fn fits(asker: &TaskId, locks: &LockSet, holds: &[(TaskId, LockSet)]) -> bool {
     let held: Vec<Claim> = holds.iter().flat_map(|(task, set)| claims(task, set, false)).collect();
     obstacles(asker, locks, &held).is_empty()
 }
 
 impl Model {
-    pub(crate) fn held_claims(&self) -> Vec<Claim> {
+    fn held_claims(&self) -> Vec<Claim> {
         self.holds.iter().flat_map(|h| claims(&h.task, &h.locks, false)).collect()
     }
 
@@ -171,7 +204,7 @@ impl Model {
     ///
     /// `pinned` and its ancestors give nothing back. `in_turn`: nobody overtakes an earlier entry,
     /// but for one that in any order has to wait for a line of work to give something back.
-    pub(crate) fn stuck(&self, pinned: Option<&TaskId>, in_turn: bool) -> Vec<RequestId> {
+    fn stuck(&self, pinned: Option<&TaskId>, in_turn: bool) -> Vec<RequestId> {
         let mut undone: Vec<&Waiter> = self.queue.iter().collect();
         while let Some(next) = undone.iter().position(|w| self.goes_on(w, &undone, pinned, in_turn))
         {
@@ -214,7 +247,7 @@ impl Model {
     }
 
     /// What keeps a task from these locks, if it stood at this place in the queue.
-    pub(crate) fn in_the_way(&self, task: &TaskId, locks: &LockSet, place: usize) -> Blockers {
+    pub fn in_the_way(&self, task: &TaskId, locks: &LockSet, place: usize) -> Blockers {
         let own = self.queue.get(place).map(|w| w.id);
         let ignored = if self.is_entangled(task, own) {
             self.stuck(Some(task), !self.has_waiting_descendant(task))
@@ -229,7 +262,7 @@ impl Model {
     }
 
     /// What keeps the waiter at this place from its locks.
-    pub(crate) fn blockers_of(&self, place: usize) -> Blockers {
+    pub fn blockers_of(&self, place: usize) -> Blockers {
         let waiter = &self.queue[place];
         self.in_the_way(&waiter.task, &waiter.locks, place)
     }
@@ -239,11 +272,12 @@ impl Model {
     }
 
     /// Tells whether a task, or one nested in it, waits.
-    pub(crate) fn is_waiting(&self, task: &TaskId) -> bool {
+    pub fn is_waiting(&self, task: &TaskId) -> bool {
         self.queue.iter().any(|w| in_line(task, &w.task))
     }
 
-    pub(crate) fn place(&self, id: RequestId) -> Place {
+    /// Where a request is.
+    pub fn place(&self, id: RequestId) -> Place {
         if let Some(hold) = self.holds.iter().find(|h| h.id == id) {
             Place::Held(hold.version)
         } else if self.queue.iter().any(|w| w.id == id) {
@@ -255,7 +289,8 @@ impl Model {
         }
     }
 
-    pub(crate) fn apply(&mut self, op: &Op, version: Version) -> Answer {
+    /// Does what the op says, as a swap to this version.
+    pub fn apply(&mut self, op: &Op, version: Version) -> Answer {
         let before = self.clone();
         let mut answer = match op {
             Op::Acquire(acquire) => self.acquire(acquire, version),

@@ -1,15 +1,12 @@
 //! The lock table against the reference model: the same random ops, and the same state after each.
 
-#[allow(dead_code, reason = "each test uses its part of the model")]
-mod model;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use lock_conformance::model::world::{self, Known, Step, World};
+use lock_conformance::model::{Answer, Blockers, Model};
 use lock_core::process::ProcessSet;
 use lock_core::table::{Blocker, Event, LockTable, Op, Outcome, Stamp};
 use lock_core::{ClientId, LockName, LockSet, RequestId, Snapshot, TaskId, Version};
-use model::world::{self, Known, Step, World};
-use model::{Answer, Blockers, Model};
 use proptest::prelude::*;
 
 proptest! {
@@ -29,7 +26,7 @@ proptest! {
 
     #[test]
     fn also_when_the_queue_is_long(steps in world::crowded_steps(30), reread in any::<u64>()) {
-        compare(&steps, reread, World { one_wait_per_task: true, ..World::default() });
+        compare(&steps, reread, World::of_patient_tasks());
     }
 }
 

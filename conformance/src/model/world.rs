@@ -13,12 +13,13 @@ use proptest::test_runner::{Config, FileFailurePersistence};
 use super::Model;
 
 /// The names of locks.
-pub(crate) const NAMES: [&str; 6] = ["a", "a/x", "a/y", "a/x/p", "b", "c"];
-const MODES: [Mode; 4] = [Mode::Exclusive, Mode::Limit(2), Mode::Shared, Mode::Limit(3)];
+pub const NAMES: [&str; 6] = ["a", "a/x", "a/y", "a/x/p", "b", "c"];
+/// Their modes.
+pub const MODES: [Mode; 4] = [Mode::Exclusive, Mode::Limit(2), Mode::Shared, Mode::Limit(3)];
 const BOOTS: [&str; 2] = ["boot-1", "boot-2"];
 
 /// The tasks: the client that owns each, the one it is nested in, and its name for people.
-const TASKS: [(u64, Option<usize>, &str); 10] = [
+pub const TASKS: [(u64, Option<usize>, &str); 10] = [
     (1, None, "backup"),
     (1, Some(0), "step"),
     (1, Some(1), "deep"),
@@ -32,7 +33,7 @@ const TASKS: [(u64, Option<usize>, &str); 10] = [
 ];
 
 /// So many random cases, or as many as `PROPTEST_CASES` says; failures are kept beside the test.
-pub(crate) fn config(cases: u32) -> Config {
+pub fn config(cases: u32) -> Config {
     let chosen = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     Config {
         cases: chosen.unwrap_or(cases),
@@ -46,36 +47,59 @@ pub(crate) fn config(cases: u32) -> Config {
 
 /// One random step; numbers choose among what there is when it is taken.
 #[derive(Clone)]
-pub(crate) enum Step {
+pub enum Step {
+    /// A request of one of the tasks.
     Acquire {
+        /// The task, by its number.
         task: usize,
+        /// Numbers of names and modes.
         locks: Vec<(usize, usize)>,
+        /// Whether it waits.
         wait: bool,
     },
     /// A request of a task that asks for nothing else.
     Stranger {
+        /// Numbers of names and modes.
         locks: Vec<(usize, usize)>,
+        /// Whether it waits.
         wait: bool,
     },
+    /// [`Op::Release`].
     Release(usize),
+    /// [`Op::Withdraw`].
     Withdraw(usize),
+    /// [`Op::Downgrade`].
     Downgrade(usize),
+    /// [`Op::ReleaseTasks`], by their numbers.
     ReleaseTasks(Vec<usize>),
+    /// [`Op::Sweep`].
     Sweep {
+        /// The number of the client.
         client: usize,
+        /// 1: with an old mark, 2: with a wrong revision.
         stale: usize,
     },
+    /// [`Op::Observe`].
     Observe {
+        /// The number of the client.
         client: usize,
+        /// Whether an old mark was seen.
         stale: bool,
+        /// The number of the observer's boot.
         boot: usize,
+        /// When it was seen first.
         first_ms: u64,
     },
+    /// [`Op::SetProcesses`].
     SetProcesses {
+        /// The number of the client.
         client: usize,
+        /// Its process from now on.
         pid: u32,
     },
+    /// [`Op::Forget`].
     Forget(usize),
+    /// [`Op::Renew`], for the client with this number.
     Renew(usize),
     /// An earlier op once more.
     Again(usize),
@@ -110,7 +134,7 @@ impl fmt::Debug for Step {
 }
 
 /// Any steps, up to `len`.
-pub(crate) fn any_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
+pub fn any_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
     let task = 0..TASKS.len();
     let client = 0..3_usize;
     let step = prop_oneof![
@@ -133,7 +157,7 @@ pub(crate) fn any_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Steps that fill the queue: mostly requests that wait, made by those who hold something.
-pub(crate) fn crowded_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
+pub fn crowded_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         16 => acquire(0..TASKS.len(), 2, 0.95),
         3 => any::<usize>().prop_map(Step::Release),
@@ -158,31 +182,32 @@ fn acquire(
 }
 
 /// The client with this number, from 1.
-pub(crate) fn client(number: u64) -> ClientId {
+pub fn client(number: u64) -> ClientId {
     ClientId::from_random(number)
 }
 
 /// The id of one of [`TASKS`].
-pub(crate) fn task(at: usize) -> TaskId {
+fn task(at: usize) -> TaskId {
     let (owner, parent, _) = TASKS[at];
     TaskId::new(parent.map(task).as_ref(), client(owner), at as u64).unwrap()
 }
 
 /// The locks with these numbers of names and modes.
-pub(crate) fn lock_set(locks: &[(usize, usize)]) -> LockSet {
+pub fn lock_set(locks: &[(usize, usize)]) -> LockSet {
     locks.iter().map(|&(name, mode)| (LockName::new(NAMES[name]).unwrap(), MODES[mode])).collect()
 }
 
 /// What steps choose among.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub struct Known {
     ids: Vec<RequestId>,
     waiting: Vec<TaskId>,
     clients: Vec<(ClientId, Version, u64)>,
 }
 
 impl Known {
-    pub(crate) fn of_model(model: &Model) -> Self {
+    /// All that the model knows.
+    pub fn of_model(model: &Model) -> Self {
         let held = model.holds.iter().map(|h| h.id);
         let ids = held.chain(model.queue.iter().map(|w| w.id)).chain(model.freed.iter().copied());
         Self {
@@ -192,7 +217,8 @@ impl Known {
         }
     }
 
-    pub(crate) fn of_table(table: &LockTable) -> Self {
+    /// All that the table knows.
+    pub fn of_table(table: &LockTable) -> Self {
         Self {
             ids: table.clients().flat_map(|c| table.requests_of(c.id)).collect(),
             waiting: table.list().waiting.into_iter().map(|w| w.task_id).collect(),
@@ -203,24 +229,30 @@ impl Known {
 
 /// How steps become ops.
 #[derive(Debug, Default)]
-pub(crate) struct World {
-    pub(crate) version: u64,
+pub struct World {
+    /// That of the last op.
+    pub version: u64,
     /// Every request there ever was.
-    pub(crate) issued: Vec<RequestId>,
-    pub(crate) past: Vec<Op>,
-    /// Leave out requests of a task that already waits: a line of work waits for one thing.
-    pub(crate) one_wait_per_task: bool,
+    pub issued: Vec<RequestId>,
+    past: Vec<Op>,
+    one_wait_per_task: bool,
 }
 
 impl World {
+    /// A world that leaves out requests of a task that already waits: a line of work waits for one
+    /// thing.
+    pub fn of_patient_tasks() -> Self {
+        Self { one_wait_per_task: true, ..Self::default() }
+    }
+
     /// The version and time of the next op.
-    pub(crate) fn stamp(&mut self) -> Stamp {
+    pub fn stamp(&mut self) -> Stamp {
         self.version += 1 + self.version % 3;
         Stamp { version: Version(self.version), now_ms: self.version * 7 }
     }
 
     /// What a step is in this state; `None` if there is nothing to do it to.
-    pub(crate) fn op(&mut self, step: &Step, known: &Known) -> Option<Op> {
+    pub fn op(&mut self, step: &Step, known: &Known) -> Option<Op> {
         let op = match step {
             Step::Acquire { task: at, locks, wait } => {
                 let task = task(*at);
@@ -290,7 +322,7 @@ impl World {
 }
 
 /// Asks for locks on behalf of one of [`TASKS`].
-pub(crate) fn request(id: RequestId, at: usize, locks: LockSet, wait: bool) -> Acquire {
+pub fn request(id: RequestId, at: usize, locks: LockSet, wait: bool) -> Acquire {
     let (owner, _, name) = TASKS[at];
     Acquire {
         id,

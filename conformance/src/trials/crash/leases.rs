@@ -1,0 +1,189 @@
+//! Holders that nobody can see, and so only live by their leases; and those who judge them.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::Request;
+use rustix::process::Signal;
+
+use super::owners::{ensure, expect, expect_report, is_kept_by_the_living, until};
+use crate::scene::{LIVENESS, Scene};
+use crate::trial::{Failure, Verdict};
+use crate::worker::{Held, Order, Report, Worker, WorkerOptions};
+
+/// The shortest lease there is.
+const LEASE: Duration = Duration::from_secs(1);
+
+/// A resource that is told the fence of whoever writes to it.
+#[derive(Default)]
+struct Fenced(u64);
+
+impl Fenced {
+    fn accepts(&mut self, fence: u64) -> bool {
+        let newer = fence >= self.0;
+        self.0 = self.0.max(fence);
+        newer
+    }
+}
+
+fn elsewhere() -> WorkerOptions {
+    WorkerOptions::new("elsewhere").lease(LEASE).elsewhere()
+}
+
+pub(super) fn a_paused_holder_from_elsewhere_learns_of_its_loss_first(scene: &Scene) -> Verdict {
+    learns_of_its_loss_first(scene, &elsewhere())
+}
+
+pub(super) fn a_paused_holder_in_a_pid_namespace_learns_of_its_loss_first(
+    scene: &Scene,
+) -> Verdict {
+    const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let tried = Command::new(UNSHARE[0]).args(&UNSHARE[1..]).arg("true").output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        return Err(Failure::skipped("pid namespaces cannot be made here"));
+    }
+    let options = WorkerOptions::new("elsewhere").lease(LEASE).wrapped_in(UNSHARE);
+    learns_of_its_loss_first(scene, &options)
+}
+
+fn learns_of_its_loss_first(scene: &Scene, options: &WorkerOptions) -> Verdict {
+    let mut resource = Fenced::default();
+    let (mut holder, mut heir) = (scene.worker_with(options)?, scene.worker("heir")?);
+    let held = holder.acquire("app/blog")?;
+    ensure(resource.accepts(held.fence), || "nobody wrote before".into())?;
+    holder.signal_inner(Signal::STOP)?;
+    scene.count("stops", 1);
+    let next = heir.acquire("app/blog")?;
+    ensure(next.fence > held.fence && resource.accepts(next.fence), || format!("{next:?}"))?;
+
+    // Asked before it can know anything.
+    let checks = [(); 3].map(|()| holder.order(Order::Check(held.key)));
+    let verify = holder.order(Order::Verify(held.key))?;
+    holder.signal_inner(Signal::CONT)?;
+    for check in checks {
+        match holder.report(check?)? {
+            Report::Refused { kind, .. } if kind == "InDoubt" || kind == "Lost" => {}
+            other => return Err(Failure::failed(format!("it believes to hold it: {other:?}"))),
+        }
+    }
+    expect_report(&mut holder, verify, "Lost")?;
+    expect(&mut holder, Order::Lost(held.key), "Done")?;
+    ensure(!resource.accepts(held.fence), || "the resource takes an old fence".into())?;
+    // Its guard gives nothing of the heir's back, and as an heir itself it has a new fence.
+    expect(&mut holder, Order::Release(held.key), "Done")?;
+    let again = holder.ask("app/blog", None)?;
+    until(&scene.locks()?.blocking(), "it waits", |listing| listing.waiting.len() == 1)?;
+    expect(&mut heir, Order::Verify(next.key), "Done")?;
+    expect(&mut heir, Order::Release(next.key), "Done")?;
+    let again = holder.granted(again)?;
+    ensure(again.fence > next.fence, || format!("{again:?} after {next:?}"))
+}
+
+/// The store renews the lease, and its answer is believed only after the lease is over.
+pub(super) fn a_renewal_counts_from_before_it_was_sent(scene: &Scene) -> Verdict {
+    // The first swap takes the lock, the second renews.
+    let mut holder = scene.worker_with(&elsewhere().failpoint("swap-answered:2:stop"))?;
+    let mut heir = scene.worker("heir")?;
+    let held = holder.acquire("app/blog")?;
+    let doubts = holder.order(Order::Doubt(held.key))?;
+    until_stopped(&holder)?;
+    scene.count("stops", 1);
+    heir.acquire("app/blog")?;
+    holder.pulse().go_on()?;
+    // From here to the loss it must never be sure again of what another holds.
+    let report = holder.report(doubts)?;
+    ensure(report == Report::Count(0), || format!("certain after its lease was over: {report:?}"))
+}
+
+/// The judge sees a lease end, is paused, goes on with a table in which it was renewed.
+pub(super) fn a_paused_judge_frees_nobody_who_has_renewed(scene: &Scene) -> Verdict {
+    // Twice the shortest: what it is stopped for must leave it the time to renew all the same.
+    let mut holder = scene.worker_with(&elsewhere().lease(2 * LEASE))?;
+    let mut judge = scene.worker_with(&WorkerOptions::new("judge").failpoint("judged:1:stop"))?;
+    let own = judge.acquire("judge/own")?;
+    let held = holder.acquire("app/blog")?;
+    holder.signal(Signal::STOP)?;
+    let waits = judge.ask("app/blog", None)?;
+    until_judged(&mut judge, &own)?;
+    scene.count("stops", 2);
+    let locks = scene.locks()?.blocking();
+    let mark = |held: &Held| {
+        let listing = locks.list()?;
+        let listed = listing.holds.iter().find(|hold| hold.fence == held.fence);
+        let lost = || Failure::failed(format!("the hold {held:?} is gone"));
+        listed.map(|hold| hold.client.mark).ok_or_else(lost)
+    };
+    let before = mark(&held)?;
+    holder.signal(Signal::CONT)?;
+    expect(&mut holder, Order::Verify(held.key), "Done")?;
+    ensure(mark(&held)? > before, || "it has not renewed".into())?;
+
+    judge.pulse().go_on()?;
+    // What it writes now would come with its verdict.
+    let last = judge.acquire("judge/last")?;
+    expect(&mut judge, Order::Release(last.key), "Done")?;
+    expect(&mut judge, Order::Verify(own.key), "Done")?;
+    mark(&held)?;
+    expect(&mut holder, Order::Verify(held.key), "Done")?;
+    expect(&mut holder, Order::Release(held.key), "Done")?;
+    judge.granted(waits).map(drop)
+}
+
+/// Has the judge write and read, in this order, until it stops with a verdict in its hands.
+///
+/// It judges after each of them. With a pause before each write it is a write that sees the lease
+/// end, and so a read that comes between the verdict and its swap.
+fn until_judged(judge: &mut Worker, own: &Held) -> Verdict {
+    let end = Instant::now() + LIVENESS;
+    while !judge.pulse().is_stopped() {
+        ensure(Instant::now() < end, || "nobody is judged".into())?;
+        let write = Order::acquire("writes", Request::shared("judge/written"), None);
+        judge.order_all([write, Order::Verify(own.key)])?;
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+pub(super) fn a_busy_executor_keeps_its_lease(scene: &Scene) -> Verdict {
+    let mut holder = scene.worker_with(&elsewhere())?;
+    let held = holder.acquire("app/blog")?;
+    let mut heir = scene.worker("heir")?;
+    let waits = heir.ask("app/blog", None)?;
+    let blocked = holder.order(Order::Block(LEASE * 3 / 2))?;
+    let check = holder.order(Order::Check(held.key))?;
+    expect_report(&mut holder, blocked, "Done")?;
+    expect_report(&mut holder, check, "Done")?;
+    expect(&mut holder, Order::Verify(held.key), "Done")?;
+    let early = heir.report_within(waits, Duration::ZERO)?;
+    ensure(early.is_none(), || format!("the heir has it already: {early:?}"))?;
+    expect(&mut holder, Order::Release(held.key), "Done")?;
+    heir.granted(waits).map(drop)
+}
+
+/// Alive means alive.
+pub(super) fn a_stopped_process_keeps_its_locks_past_its_lease(scene: &Scene) -> Verdict {
+    let lease = 2 * LEASE;
+    let mut holder = scene.worker_with(&WorkerOptions::new("holder").lease(lease))?;
+    let held = holder.acquire("app/blog")?;
+    holder.signal(Signal::STOP)?;
+    until_stopped(&holder)?;
+    scene.count("stops", 1);
+    is_kept_by_the_living(&scene.locks()?.blocking(), "app/blog", lease + LEASE / 4)?;
+    let check = holder.order(Order::Check(held.key))?;
+    holder.signal(Signal::CONT)?;
+    // It may be in doubt, and it may have asked the store by now.
+    holder.report(check)?;
+    expect(&mut holder, Order::Verify(held.key), "Done")?;
+    expect(&mut holder, Order::Check(held.key), "Done")?;
+    expect(&mut holder, Order::Release(held.key), "Done")
+}
+
+fn until_stopped(worker: &Worker) -> Verdict {
+    let end = Instant::now() + LIVENESS;
+    while !worker.pulse().is_stopped() {
+        ensure(Instant::now() < end, || "it does not stop".into())?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}

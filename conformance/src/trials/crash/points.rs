@@ -1,0 +1,337 @@
+//! Runs a script again and again, and each time kills or stops its process at another moment of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lock_core::failpoint::Point;
+use lock_core::process::Liveness;
+use lock_core::table::{Listing, LockTable};
+use lock_core::{AcquireError, BlockingGuard, BlockingLocks, Request};
+
+use crate::scene::{LIVENESS, Scene};
+use crate::trial::{Failure, Verdict};
+use crate::worker::{Held, Order, Report, Worker, WorkerOptions};
+
+/// The name of the client that acts.
+const SUBJECT: &str = "subject";
+/// A lock that somebody else holds all the time.
+const BYSTANDERS: &str = "bystander/own";
+
+/// What a process does while it is killed or stopped.
+pub(super) struct Script {
+    /// What it does, in orders to the worker. It ends with an error as soon as that is dead.
+    pub(super) act: fn(&mut Stage) -> Verdict,
+    /// All that is locked in it.
+    pub(super) locks: &'static [&'static str],
+    pub(super) lease: Duration,
+}
+
+/// How often each point was passed.
+pub(super) type Hits = BTreeMap<String, u64>;
+
+/// One run of a script.
+pub(super) struct Stage<'a> {
+    pub(super) subject: Worker,
+    pub(super) scene: &'a Scene,
+    /// Somebody else, in this process.
+    pub(super) other: BlockingLocks,
+    locks: &'static [&'static str],
+    /// What the subject certainly holds, by the numbers of its orders.
+    holds: Arc<Mutex<BTreeSet<u64>>>,
+    fence: u64,
+    rival: Option<Receiver<Result<BlockingGuard, String>>>,
+    from: Hits,
+    hits: Hits,
+}
+
+impl Stage<'_> {
+    pub(super) fn ask(&mut self, order: Order) -> Result<u64, Failure> {
+        self.scene.count("operations", 1);
+        self.subject.order(order)
+    }
+
+    pub(super) fn granted(&mut self, key: u64) -> Result<Held, Failure> {
+        let held = self.subject.granted(key)?;
+        self.holds().insert(key);
+        self.fence = self.fence.max(held.fence);
+        Ok(held)
+    }
+
+    /// Takes what nobody keeps from it.
+    pub(super) fn take(&mut self, request: impl Into<Request>) -> Result<Held, Failure> {
+        let key = self.ask(Order::acquire("task", request, None))?;
+        self.granted(key)
+    }
+
+    pub(super) fn release(&mut self, held: &Held) -> Verdict {
+        self.holds().remove(&held.key);
+        self.does(Order::Release(held.key))
+    }
+
+    pub(super) fn does(&mut self, order: Order) -> Verdict {
+        let key = self.ask(order)?;
+        self.reports(key, |report| *report == Report::Done)
+    }
+
+    pub(super) fn is_refused(&mut self, key: u64, wanted: &str) -> Verdict {
+        self.reports(key, |report| matches!(report, Report::Refused { kind, .. } if kind == wanted))
+    }
+
+    pub(super) fn reports(&mut self, key: u64, wanted: impl Fn(&Report) -> bool) -> Verdict {
+        match self.subject.report(key)? {
+            report if wanted(&report) => Ok(()),
+            report => Err(Failure::failed(format!("order {key} is answered by {report:?}"))),
+        }
+    }
+
+    pub(super) fn close(&mut self) -> Verdict {
+        self.hits = self.now_hit()?;
+        self.holds().clear();
+        self.does(Order::Close)
+    }
+
+    /// What is before this is left to other scripts.
+    pub(super) fn begins_here(&mut self) -> Verdict {
+        self.from = self.now_hit()?;
+        Ok(())
+    }
+
+    /// How often the subject has passed each point by now.
+    pub(super) fn now_hit(&mut self) -> Result<Hits, Failure> {
+        match self.subject.call(Order::Hits)? {
+            Report::Counts(hits) => Ok(hits.into_iter().collect()),
+            other => Err(Failure::failed(format!("{other:?}"))),
+        }
+    }
+
+    /// Waits until the store says something, or the subject is dead.
+    pub(super) fn until(&mut self, what: &str, seen: impl Fn(&Listing) -> bool) -> Verdict {
+        let end = Instant::now() + LIVENESS;
+        while !seen(&self.other.list()?) {
+            if self.subject.pulse().has_ended() {
+                return Err(Failure::failed("the subject has ended"));
+            }
+            if Instant::now() > end {
+                return Err(Failure::failed(format!("not seen: {what}")));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Waits until the subject is in the queue.
+    pub(super) fn until_it_waits(&mut self) -> Verdict {
+        self.until("it waits", |listing| listing.waiting.iter().any(|w| *w.client.name == *SUBJECT))
+    }
+
+    /// From now on a rival waits for all the locks.
+    pub(super) fn is_waited_for(&mut self) -> Verdict {
+        self.rival = Some(self.rival()?);
+        self.until("the rival", |listing| {
+            let waits = listing.waiting.iter().any(|waiter| *waiter.task == *"rival");
+            waits || listing.holds.iter().any(|hold| *hold.task == *"rival")
+        })
+    }
+
+    /// Somebody who waits for all the locks, and sees whether they are really free then.
+    fn rival(&self) -> Result<Receiver<Result<BlockingGuard, String>>, Failure> {
+        let locks = self.scene.builder()?.name("rival").build().blocking();
+        let all = all_of(self.locks);
+        let (holds, pulse) = (self.holds.clone(), self.subject.pulse());
+        let (sender, granted) = mpsc::channel();
+        thread::spawn(move || {
+            let guard = locks.acquire(all).map_err(|error| error.to_string());
+            let held = holds.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = match guard {
+                Ok(_) if !held.is_empty() && !pulse.has_ended() => {
+                    Err(format!("the rival has what orders {held:?} of the subject hold"))
+                }
+                guard => guard,
+            };
+            drop(held);
+            let _ = sender.send(result);
+        });
+        Ok(granted)
+    }
+
+    fn holds(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the runs of a script share.
+struct Set<'a> {
+    scene: &'a Scene,
+    script: &'a Script,
+    other: BlockingLocks,
+    bystander: BlockingGuard,
+}
+
+/// Runs a script once, undisturbed, and returns how often each point was passed in it.
+pub(super) fn rehearse(scene: &Scene, script: &Script) -> Result<Hits, Failure> {
+    Ok(Set::new(scene, script)?.perform(None)?.1)
+}
+
+/// Kills and stops the subject of a script at each first pass of a point and at one drawn, in a long run at all.
+pub(super) fn survive(scene: &Scene, script: &Script) -> Verdict {
+    let set = Set::new(scene, script)?;
+    let (from, to) = set.perform(None)?;
+    for (stream, (name, last)) in (0..).zip(to) {
+        let first = from.get(&name).copied().unwrap_or_default() + 1;
+        let hits = if scene.cases(1) > 1 {
+            (first..=last).collect()
+        } else {
+            let mut random = scene.random(stream);
+            let drawn = random.u64(first..=last.max(first));
+            [first, drawn].into_iter().filter(|hit| *hit <= last).collect()
+        };
+        let hits: BTreeSet<u64> = hits;
+        for hit in hits {
+            for what in ["kill", "stop"] {
+                let plan = format!("{name}:{hit}:{what}");
+                set.perform(Some(&plan)).map_err(|failure| match failure {
+                    Failure::Failed(text) => Failure::Failed(format!("{plan}: {text}")),
+                    skipped @ Failure::Skipped(_) => skipped,
+                })?;
+                scene.count("cases", 1);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Set<'a> {
+    fn new(scene: &'a Scene, script: &'a Script) -> Result<Self, Failure> {
+        scene.needs_processes()?;
+        let other = scene.builder()?.name("other").build().blocking();
+        let bystanders = scene.builder()?.name("bystander").build().blocking();
+        let bystander = bystanders.acquire(BYSTANDERS)?;
+        Ok(Self { scene, script, other, bystander })
+    }
+
+    /// One run; returns how often points were passed before what it is about, and by its end.
+    fn perform(&self, plan: Option<&str>) -> Result<(Hits, Hits), Failure> {
+        let mut options = WorkerOptions::new(SUBJECT).lease(self.script.lease);
+        if let Some(plan) = plan {
+            options = options.failpoint(plan);
+        }
+        let mut stage = Stage {
+            subject: self.scene.worker_with(&options)?,
+            scene: self.scene,
+            other: self.other.clone(),
+            locks: self.script.locks,
+            holds: Arc::default(),
+            fence: 0,
+            rival: None,
+            from: Hits::new(),
+            hits: Hits::new(),
+        };
+        let pulse = stage.subject.pulse();
+        let (end, looked) = thread::scope(|scope| {
+            let script = scope.spawn(|| (self.script.act)(&mut stage));
+            let mut looked = Ok(());
+            while !script.is_finished() {
+                if pulse.is_stopped() {
+                    self.scene.count("stops", 1);
+                    looked = self.look_at_stopped();
+                    if let Err(failure) = pulse.go_on() {
+                        looked = Err(failure);
+                    }
+                    break;
+                }
+                thread::sleep(Duration::from_micros(200));
+            }
+            let end = script.join();
+            (end.unwrap_or_else(|_| Err(Failure::failed("the script panicked"))), looked)
+        });
+        looked?;
+        if pulse.has_ended() && plan.is_some_and(|plan| plan.ends_with("kill")) {
+            self.scene.count("kills", 1);
+        } else {
+            end?;
+        }
+        self.is_recovered(&mut stage)?;
+        Ok((stage.from, stage.hits))
+    }
+
+    /// What a stopped process holds stays its own.
+    fn look_at_stopped(&self) -> Verdict {
+        let listing = self.other.list()?;
+        for hold in listing.holds.iter().filter(|hold| *hold.client.name == *SUBJECT) {
+            if hold.client.state != Liveness::Alive {
+                return Err(Failure::failed(format!("while it is stopped: {hold:?}")));
+            }
+            for name in hold.locks.keys() {
+                match self.other.try_acquire(name.as_str()) {
+                    Err(AcquireError::Busy(denial))
+                        if denial.blockers.iter().any(|blocker| {
+                            blocker.client.id == hold.client.id
+                                && blocker.client.state == Liveness::Alive
+                        }) => {}
+                    other => {
+                        let text = format!("the subject holds {name} and is stopped: {other:?}");
+                        return Err(Failure::failed(text));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything can be had, and nothing but that was touched.
+    fn is_recovered(&self, stage: &mut Stage<'_>) -> Verdict {
+        let rival = match stage.rival.take() {
+            Some(rival) => rival,
+            None => stage.rival()?,
+        };
+        let guard = rival.recv_timeout(LIVENESS).map_err(|_| {
+            Failure::failed(format!("the locks are not freed: {:?}", self.other.list()))
+        })?;
+        let guard = guard.map_err(Failure::failed)?;
+        if guard.fence() <= stage.fence {
+            let text = format!("fence {} comes after {}", guard.fence(), stage.fence);
+            return Err(Failure::failed(text));
+        }
+        guard.release()?;
+        self.bystander.verify()?;
+        let end = Instant::now() + LIVENESS;
+        // What a script drops when it ends early is given back in the background.
+        while let Err(failure) = self.is_clean() {
+            if Instant::now() > end {
+                return Err(failure);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// The bystander has what it had, and nobody else is in the table.
+    fn is_clean(&self) -> Verdict {
+        let listing = self.other.list()?;
+        let own = listing.holds.iter().find(|hold| hold.id == self.bystander.as_async().id());
+        if own.is_none_or(|hold| hold.fence != self.bystander.fence()) {
+            return Err(Failure::failed(format!("the bystander is not there: {listing:?}")));
+        }
+        let cell = self.scene.block_on(self.scene.backend()?.load())?;
+        let clients = LockTable::decode(&cell)?.clients().count();
+        if (clients, listing.holds.len(), listing.waiting.len()) != (1, 1, 0) {
+            let text = String::from_utf8_lossy(&cell.data);
+            return Err(Failure::failed(format!("something is left: {text}")));
+        }
+        Ok(())
+    }
+}
+
+fn all_of(locks: &[&str]) -> Request {
+    let mut names = locks.iter();
+    let first = Request::exclusive(names.next().expect("a script locks something"));
+    names.fold(first, Request::and_exclusive)
+}
+
+/// All points there are.
+pub(super) fn all_points() -> impl Iterator<Item = &'static str> {
+    Point::ALL.iter().map(|point| point.name())
+}
