@@ -11,6 +11,7 @@ mod work;
 pub use handle::{Held, Pulse, Worker, WorkerOptions};
 pub use process::main;
 pub(crate) use process::tell;
+pub(crate) use work::{INHERITED, TAKEN};
 
 use std::path::PathBuf;
 use std::time::Duration;

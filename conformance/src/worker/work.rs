@@ -1,12 +1,18 @@
 //! Work at random under locks, by a worker that may be killed or stopped at any moment of it.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lock_core::process::{Liveness, Process, ProcessSet};
 use lock_core::{AcquireError, Guard, Locks, Reach, Request};
+
+/// The file that has a byte for each lock that was taken.
+pub(crate) const TAKEN: &str = "taken";
+/// The file that has a byte for each lock that was taken after its holder had died with it.
+pub(crate) const INHERITED: &str = "inherited";
 
 /// Takes some of the locks again and again until `rests`; returns how often it had them.
 ///
@@ -44,7 +50,8 @@ pub(super) async fn work(
             Ok(guard) => {
                 times += 1;
                 marks.put(&chosen)?;
-                tokio::time::sleep(micros / 4).await;
+                // Longer than it takes to get them: whoever is killed mostly holds something.
+                tokio::time::sleep(micros * 3).await;
                 marks.take(&chosen)?;
                 give_back(guard, random.bool()).await?;
             }
@@ -98,9 +105,17 @@ impl Marks {
                     return Err(format!("{name} is held, and so it is by process {other}"));
                 }
                 std::fs::remove_file(&mark).map_err(|error| format!("{name}: {error}"))?;
+                self.note(INHERITED)?;
             }
+            self.note(TAKEN)?;
         }
         Ok(())
+    }
+
+    /// Counts something for the trial: this process may not live to report it.
+    fn note(&self, what: &str) -> Result<(), String> {
+        let file = OpenOptions::new().create(true).append(true).open(self.directory.join(what));
+        file.and_then(|mut file| file.write_all(b".")).map_err(|error| format!("{what}: {error}"))
     }
 
     fn take(&self, names: &[&String]) -> Result<(), String> {

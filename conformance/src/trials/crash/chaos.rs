@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
-use crate::worker::{Held, Order, Report, Worker};
+use crate::worker::{Held, INHERITED, Order, Report, TAKEN, Worker};
 
 const WORKERS: usize = 3;
 const LOCKS: [&str; 3] = ["chaos/a", "chaos/b", "chaos/b/below"];
@@ -85,15 +85,20 @@ fn settle(scene: &Scene, mut victims: Vec<Victim>) -> Verdict {
     }
     for victim in &mut victims {
         match victim.worker.report(victim.work)? {
-            Report::Count(times) => {
-                scene.count("operations", usize::try_from(times).unwrap_or_default());
-            }
+            Report::Count(_) => {}
             other => return Err(Failure::failed(format!("work went wrong: {other:?}"))),
         }
         match victim.worker.call(Order::Verify(victim.own.key))? {
             Report::Done => {}
             other => return Err(Failure::failed(format!("its own lock is gone: {other:?}"))),
         }
+    }
+    for (what, counted) in [(TAKEN, "operations"), (INHERITED, "inherited")] {
+        let bytes = std::fs::metadata(scene.evidence().join(what)).map_or(0, |file| file.len());
+        if bytes == 0 && what == TAKEN {
+            return Err(Failure::failed("nobody got a lock"));
+        }
+        scene.count(counted, usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     for victim in victims {
         victim.worker.close()?;

@@ -102,20 +102,17 @@ pub(super) fn a_task_that_is_freed_by_force_learns_it(scene: &Scene) -> Verdict 
 }
 
 pub(super) fn a_waiter_that_gives_up_lets_the_queue_move_on(scene: &Scene) -> Verdict {
-    let [mut holder, mut waiter, mut next] =
-        ["holder", "waiter", "next"].map(|name| scene.worker(name));
-    let (Ok(holder), Ok(waiter), Ok(next)) = (&mut holder, &mut waiter, &mut next) else {
-        return Err(holder.and(waiter).and(next).expect_err("one of them"));
-    };
+    let (mut holder, mut waiter) = (scene.worker("holder")?, scene.worker("waiter")?);
+    let mut next = scene.worker("next")?;
     let locks = scene.locks()?.blocking();
     let held = holder.acquire("app/blog")?;
     let given_up = waiter.ask("app/blog", None)?;
     until(&locks, "one waits", |listing| listing.waiting.len() == 1)?;
     let waits = next.ask("app/blog", None)?;
     until(&locks, "two wait", |listing| listing.waiting.len() == 2)?;
-    expect(waiter, Order::Drop(given_up), "Done")?;
+    expect(&mut waiter, Order::Drop(given_up), "Done")?;
     until(&locks, "one has given up", |listing| listing.waiting.len() == 1)?;
-    expect(holder, Order::Release(held.key), "Done")?;
+    expect(&mut holder, Order::Release(held.key), "Done")?;
     let got = next.granted(waits)?;
 
     // And so it does when the waiter is killed, while all the others live.
@@ -125,9 +122,9 @@ pub(super) fn a_waiter_that_gives_up_lets_the_queue_move_on(scene: &Scene) -> Ve
     until(&locks, "two wait", |listing| listing.waiting.len() == 2)?;
     waiter.kill()?;
     scene.count("kills", 1);
-    expect(next, Order::Release(got.key), "Done")?;
+    expect(&mut next, Order::Release(got.key), "Done")?;
     let got = holder.granted(last)?;
-    expect(holder, Order::Release(got.key), "Done")?;
+    expect(&mut holder, Order::Release(got.key), "Done")?;
     until(&locks, "nothing is left", |listing| {
         listing.waiting.is_empty() && listing.holds.is_empty()
     })

@@ -249,15 +249,6 @@ impl<'c> Case<'c> {
 
     /// Waits until everything is as in the model. The table is as it was before, until it is.
     async fn settle(&mut self, before: &Seen) -> Verdict {
-        let granted = self
-            .waiting
-            .extract_if(.., |(id, _)| self.model.holds.iter().any(|hold| hold.id == *id));
-        for (id, asked) in granted.collect::<Vec<_>>() {
-            match self.crew.within("a grant", asked).await? {
-                Ok(guard) => self.hold(id, guard)?,
-                refused => return wrong("it is granted", &refused),
-            }
-        }
         let expected = Seen::of_model(&self.model);
         let look = async |crew: &Crew| {
             let listing = crew.table().await?.list();
@@ -269,6 +260,15 @@ impl<'c> Case<'c> {
         };
         let what = format!("{expected:?} takes for ever; {before:?}");
         let listing = self.crew.until(&what, look).await?;
+        let granted = self
+            .waiting
+            .extract_if(.., |(id, _)| self.model.holds.iter().any(|hold| hold.id == *id));
+        for (id, asked) in granted.collect::<Vec<_>>() {
+            match self.crew.within("a grant", asked).await? {
+                Ok(guard) => self.hold(id, guard)?,
+                refused => return wrong("it is granted", &refused),
+            }
+        }
         self.assert_listed(&listing)?;
         for (_, asked) in &mut self.waiting {
             if let Some(answer) = asked.now_or_never() {

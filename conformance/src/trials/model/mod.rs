@@ -21,6 +21,8 @@ trials!("model": #[random] clients_do_what_the_model_does,
 
 /// How many stores are played on at once: most of the time is spent waiting for them.
 const LANES: u64 = 8;
+/// The length of the longest sequence.
+const STEPS_MAX: usize = 32;
 /// How long a failed sequence is made smaller, in milliseconds.
 const SHRINK_MS_MAX: u32 = 20_000;
 
@@ -41,6 +43,7 @@ fn play_lane(scene: &Scene, lane: u64) -> Verdict {
         cases,
         failure_persistence: None,
         max_shrink_time: SHRINK_MS_MAX,
+        max_shrink_iters: u32::MAX,
         ..Config::default()
     };
     let mut seed = [0; 32];
@@ -64,15 +67,15 @@ fn play_lane(scene: &Scene, lane: u64) -> Verdict {
             }
         })
     };
-    match TestRunner::new_with_rng(config, rng).run(&step::sequences(20), play) {
+    match TestRunner::new_with_rng(config, rng).run(&step::sequences(STEPS_MAX), play) {
         Ok(()) => Ok(()),
         Err(TestError::Abort(why)) => Err(Failure::failed(why.to_string())),
         Err(TestError::Fail(why, steps)) => {
-            let lines: Vec<_> = steps.iter().map(|step| format!("\n    {step:?}")).collect();
-            let lines = lines.concat();
+            let lines: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
+            let lines = lines.join("\n    ");
             let first = first.take().unwrap_or_default();
             Err(Failure::failed(format!(
-                "{first}\n  the smallest sequence that fails:{lines}\n  fails by this: {why}"
+                "{first}\n  the smallest sequence that fails:\n    {lines}\n  fails by this: {why}"
             )))
         }
     }

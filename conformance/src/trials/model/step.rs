@@ -107,8 +107,8 @@ pub(super) fn sequences(len: usize) -> impl Strategy<Value = Vec<Step>> {
         2 => other.prop_map(|mode| vec![(OTHER, mode)]),
     ];
     prop_oneof![
-        prop::collection::vec(step(many, 2), len / 2..=len),
-        prop::collection::vec(step(few, 10), len / 2..=len),
+        prop::collection::vec(step(many, 2), 1..=len),
+        prop::collection::vec(step(few, 10), 1..=len),
     ]
 }
 
