@@ -3,6 +3,7 @@
 mod fixture;
 pub mod model;
 mod power;
+pub mod proxy;
 mod results;
 mod scene;
 mod suite;

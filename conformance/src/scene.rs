@@ -137,6 +137,15 @@ impl Scene {
         Ok(self.fixture.open(spec)?)
     }
 
+    /// A client of the store by another spec, such as that of a proxy.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be opened.
+    pub fn backend_at(&self, spec: &str) -> Result<Arc<dyn LockBackend>, Failure> {
+        Ok(self.fixture.open(spec)?)
+    }
+
     /// A client of the store with everything at its default.
     ///
     /// # Errors

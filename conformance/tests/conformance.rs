@@ -1,4 +1,6 @@
-//! The suite on the store that comes with the core.
+//! The suite on the store that comes with the core, and on a cell that is served over TCP.
+
+mod cell;
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -9,7 +11,10 @@ use lock_conformance::{Fixture, Start, Store, Verdict};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, MemoryBackend, Snapshot};
 
 fn main() -> ExitCode {
-    lock_conformance::run(&[Arc::new(Memory::default())])
+    if let Some(code) = cell::server::main() {
+        return code;
+    }
+    lock_conformance::run(&[Arc::new(Memory::default()), Arc::new(cell::Tcp)])
 }
 
 /// Cells in the memory of this process, by their specs.

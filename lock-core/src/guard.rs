@@ -103,6 +103,9 @@ impl Guard {
     ///
     /// Dropping the future changes nothing.
     pub async fn verify(&self) -> Result<(), VerifyError> {
+        if self.check() == Err(HoldError::Lost) {
+            return Err(HoldError::Lost.into()); // For good: nothing needs to be asked.
+        }
         let (reply, answer) = oneshot::channel();
         let number = self.id.number;
         self.client.send(Command::Verify { number, reply });

@@ -124,6 +124,7 @@ impl Locks {
             bytes_max: TABLE_BYTES_MAX,
             clock: Arc::new(SystemClock),
             here: false,
+            bell: true,
         }
     }
 
@@ -333,6 +334,7 @@ pub struct LocksBuilder {
     bytes_max: usize,
     clock: Arc<dyn Clock>,
     here: bool,
+    bell: bool,
 }
 
 impl fmt::Debug for LocksBuilder {
@@ -400,6 +402,14 @@ impl LocksBuilder {
         self
     }
 
+    /// Does without the bell by which clients on one host tell each other to look, as clients on
+    /// different hosts do.
+    #[cfg(feature = "test-util")]
+    pub fn no_bell(mut self) -> Self {
+        self.bell = false;
+        self
+    }
+
     /// Starts the driver.
     ///
     /// # Panics
@@ -424,6 +434,7 @@ impl LocksBuilder {
             deadline: deadline.clone(),
             patience: self.patience,
             bytes_max: self.bytes_max,
+            bell: self.bell,
         };
         let (commands, received) = mpsc::unbounded_channel();
         if self.here {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driver::{LEASE, World, on_boot, until, within};
 use lock_core::testing::{Effect, Fault};
-use lock_core::{AcquireError, HoldError, Locks};
+use lock_core::{AcquireError, HoldError, Locks, VerifyError};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -223,4 +223,17 @@ async fn without_a_lease_the_unknown_are_never_swept() {
     let error = error.await.unwrap_err();
     assert!(matches!(error, AcquireError::TimedOut(_)), "{error:?}");
     guard.verify().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_lost_a_lock_is_told_so_without_the_store() {
+    let world = World::new();
+    let (locks, faults) = world.client();
+    let guard = locks.acquire("a").await.unwrap();
+    faults.set_unavailable(true);
+    within("the loss", guard.lost()).await;
+    let begin = Instant::now();
+    let verified = guard.verify().await;
+    assert!(matches!(verified, Err(VerifyError::Hold(HoldError::Lost))), "{verified:?}");
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }

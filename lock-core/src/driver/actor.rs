@@ -154,6 +154,9 @@ pub(crate) struct Actor {
     pub(super) tidied: bool,
 
     pub(super) next_poll: Option<Instant>,
+    /// When to look into the table because something told to. Only a look that begins after the
+    /// ring clears it: what is under way may be older.
+    pub(super) ring_at: Option<Instant>,
     pub(super) last_load: Option<Instant>,
     deaths: FuturesUnordered<Death>,
     /// Also the dead among them: a client may live on without one of its processes.
@@ -172,7 +175,7 @@ pub(super) struct Closing {
 impl Actor {
     /// Must be called in the runtime that the actor will run in.
     pub(crate) fn new(mut config: Config, commands: Commands) -> Self {
-        let bell = Bell::hang(config.id);
+        let bell = config.bell.then(|| Bell::hang(config.id)).flatten();
         config.info.bell = bell.as_ref().map(Bell::namespace);
         Self {
             judge: Judge::new(config.backend.reach(), &config.info.processes.place),
@@ -200,6 +203,7 @@ impl Actor {
             recheck: false,
             tidied: false,
             next_poll: None,
+            ring_at: None,
             last_load: None,
             deaths: FuturesUnordered::new(),
             watched: HashSet::new(),
@@ -226,7 +230,9 @@ impl Actor {
                     break;
                 }
             }
-            self.listen(&mut hint);
+            if io.is_none() {
+                self.listen(&mut hint);
+            }
             let wake = self.next_wake(io.is_some());
             tokio::select! {
                 biased;
@@ -244,7 +250,7 @@ impl Actor {
                 }
                 () = heard(self.bell.as_ref()) => self.rung(),
                 Some(()) = self.deaths.next() => {
-                    self.next_poll = Some(Instant::now());
+                    self.ring_at = Some(Instant::now());
                 }
                 told = poll_opt(hint.as_mut().map(|(_, hint)| hint)) => {
                     hint = None;
@@ -351,7 +357,7 @@ impl Actor {
         }
         let now = Instant::now();
         let soon = self.last_load.map_or(now, |last| (last + RING_PAUSE).max(now));
-        self.next_poll = Some(self.next_poll.map_or(soon, |poll| poll.min(soon)));
+        self.ring_at = Some(self.ring_at.map_or(soon, |ring| ring.min(soon)));
     }
 
     /// Learns of the death of these processes at once, as far as that is possible.
@@ -399,7 +405,7 @@ impl Actor {
         let now = Instant::now();
         let mut wakes: Vec<Instant> = Vec::new();
         if !busy {
-            wakes.extend(self.next_poll);
+            wakes.extend(self.next_poll.into_iter().chain(self.ring_at));
             if self.need_as_of.is_some() || self.has_writes() {
                 wakes.extend(self.pace.not_before().filter(|time| *time > now));
             }

@@ -36,8 +36,10 @@ impl Actor {
     pub(super) fn start(&mut self) -> Option<Io> {
         loop {
             let now = Instant::now();
-            if self.next_poll.is_some_and(|poll| poll <= now) {
+            let looks = [self.next_poll, self.ring_at];
+            if looks.into_iter().flatten().any(|look| look <= now) {
                 self.next_poll = None;
+                self.ring_at = None;
                 self.need_as_of = Some(self.next_moment());
             }
             self.need_fresh();

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) patience: Duration,
     /// The most bytes that a table may have.
     pub(crate) bytes_max: usize,
+    /// Whether others on this host can ring.
+    pub(crate) bell: bool,
 }
 
 /// What handles ask of the driver.
