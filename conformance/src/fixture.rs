@@ -68,6 +68,40 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Puts another store in its place that holds this cell, as whoever moves files does; `None`
+    /// removes it.
+    ///
+    /// `None`: that cannot be done to it. Clients that are open are not closed for it.
+    fn replace(&self, cell: Option<&Snapshot>) -> Option<Verdict> {
+        let _ = cell;
+        None
+    }
+
+    /// Damages it, so that it cannot be used until [`repair`](Self::repair).
+    ///
+    /// `None`: the suite has no way to do that. Clients that are open are not closed for it.
+    fn damage(&self, how: Damage) -> Option<Verdict> {
+        let _ = how;
+        None
+    }
+
+    /// Undoes what [`damage`](Self::damage) did.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when that does not work.
+    fn repair(&self) -> Verdict {
+        Ok(())
+    }
+
+    /// Gives this user and this group of the system all rights, as an administrator does.
+    ///
+    /// `None`: who may use it does not depend on users of the system.
+    fn open_to(&self, user: u32, group: u32) -> Option<Verdict> {
+        let _ = (user, group);
+        None
+    }
+
     /// The server, if there is one to kill, restart and cut off.
     fn server(&self) -> Option<&dyn Server> {
         None
@@ -77,6 +111,24 @@ pub trait Store: Send + Sync {
     fn logs(&self) -> Vec<PathBuf> {
         Vec::new()
     }
+}
+
+/// What can befall a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Its end is missing.
+    Truncated,
+    /// It is no such store but noise.
+    Garbage,
+    /// It is of another program.
+    Foreign,
+    /// A newer release has changed how it is made.
+    Newer,
+    /// It cannot be written.
+    ReadOnly,
+    /// There is no room in it.
+    Full,
 }
 
 /// The server of a store.

@@ -11,7 +11,7 @@ mod trial;
 mod trials;
 pub mod worker;
 
-pub use fixture::{Fixture, Server, Start, Store};
+pub use fixture::{Damage, Fixture, Server, Start, Store};
 pub use scene::{LIVENESS, Scene};
 pub use suite::{attempt, run};
 pub use trial::{Failure, Trial, Verdict};

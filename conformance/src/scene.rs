@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lock_core::{LockBackend, Locks, LocksBuilder};
+use lock_core::{BackendError, LockBackend, Locks, LocksBuilder};
 
 use crate::fixture::{Fixture, Server, Store};
 use crate::trial::Failure;
@@ -128,7 +128,7 @@ impl Scene {
         Ok(self.fixture.open(&store.spec())?)
     }
 
-    /// A client of the store that a spec describes, at the level of the trait.
+    /// A client of the store that a spec describes, such as that of a proxy, at the level of the trait.
     ///
     /// # Errors
     ///
@@ -137,13 +137,9 @@ impl Scene {
         Ok(self.fixture.open(spec)?)
     }
 
-    /// A client of the store by another spec, such as that of a proxy.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`] when it cannot be opened.
-    pub fn backend_at(&self, spec: &str) -> Result<Arc<dyn LockBackend>, Failure> {
-        Ok(self.fixture.open(spec)?)
+    /// The same with the error as the backend gives it.
+    pub(crate) fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
+        self.fixture.open(spec)
     }
 
     /// A client of the store with everything at its default.

@@ -19,6 +19,16 @@ impl Failure {
         Self::Skipped(reason.into())
     }
 
+    /// It cannot be looked at because this machine lacks something that can be installed.
+    ///
+    /// Skipped, but failed where `CI` is `true`: there everything has to be.
+    pub fn missing(what: impl fmt::Display) -> Self {
+        match std::env::var("CI").as_deref() {
+            Ok("true") => Self::Failed(format!("{what} is missing, and nothing may be in CI")),
+            _ => Self::Skipped(format!("{what} is missing")),
+        }
+    }
+
     /// The property does not hold.
     pub fn failed(what: impl Into<String>) -> Self {
         Self::Failed(what.into())

@@ -124,6 +124,20 @@ async fn a_close_tries_once_more() {
     assert!(within("the close", locks.close()).await.unwrap_err().is_misconfigured());
 }
 
+/// It lives, so nobody may sweep it, and it has nothing to renew that would make it look.
+#[tokio::test(start_paused = true)]
+async fn an_idle_client_gives_back_what_a_restored_store_has_of_it() {
+    let world = World::new();
+    let (idle, _) = world.client();
+    let guard = idle.acquire("a").await.unwrap();
+    let dump = world.store.snapshot();
+    guard.release().await.unwrap();
+    world.store.restore(dump);
+    let (other, _) = world.client();
+    within("the idle one looks", other.acquire("a")).await.unwrap().release().await.unwrap();
+    world.assert_empty();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_table_has_a_limit_that_only_what_grows_it_meets() {
     let world = World::new();

@@ -11,6 +11,7 @@ mod model;
 mod places;
 mod power;
 mod stores;
+mod tools;
 
 use crate::trial::Trial;
 
@@ -25,9 +26,16 @@ pub fn catalogue() -> impl Iterator<Item = Trial> {
         crash::TRIALS,
         faults::TRIALS,
         load::TRIALS,
-        places::TRIALS,
+        places::users::TRIALS,
+        places::ids::TRIALS,
+        places::hidden::TRIALS,
+        places::clocks::TRIALS,
         power::TRIALS,
-        stores::TRIALS,
+        stores::damaged::TRIALS,
+        stores::media::TRIALS,
+        stores::restored::TRIALS,
+        stores::rewound::TRIALS,
+        stores::formats::TRIALS,
     ];
     layers.into_iter().flatten().copied()
 }

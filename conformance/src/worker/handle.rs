@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lock_core::failpoint::FAILPOINT;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC};
+use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC};
 use crate::scene::LIVENESS;
 use crate::trial::Failure;
 
@@ -20,6 +20,7 @@ pub struct WorkerOptions {
     pub(crate) name: String,
     pub(crate) spec: Option<String>,
     lease: Option<Duration>,
+    patience: Option<Duration>,
     failpoint: Option<String>,
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
@@ -33,6 +34,7 @@ impl WorkerOptions {
             name: name.into(),
             spec: None,
             lease: None,
+            patience: None,
             failpoint: None,
             wrapper: Vec::new(),
             environment: Vec::new(),
@@ -51,6 +53,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// Waits so long for a store that does not answer.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -128,6 +137,9 @@ impl Worker {
             .stdout(Stdio::piped());
         if let Some(lease) = options.lease {
             command.env(LEASE_MS, lease.as_millis().to_string());
+        }
+        if let Some(patience) = options.patience {
+            command.env(PATIENCE_MS, patience.as_millis().to_string());
         }
         if let Some(plan) = &options.failpoint {
             command.env(FAILPOINT, plan);

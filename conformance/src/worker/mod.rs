@@ -25,6 +25,7 @@ const SPEC: &str = "LOCK_CONFORMANCE_SPEC";
 const NAME: &str = "LOCK_CONFORMANCE_NAME";
 const LEASE_MS: &str = "LOCK_CONFORMANCE_LEASE_MS";
 const ELSEWHERE: &str = "LOCK_CONFORMANCE_ELSEWHERE";
+const PATIENCE_MS: &str = "LOCK_CONFORMANCE_PATIENCE_MS";
 
 /// What a worker is to do; `key` names the request from then on.
 #[derive(Debug, Clone, Serialize, Deserialize)]

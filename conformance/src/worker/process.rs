@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::work::work;
-use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, Report, SPEC, parse_task};
+use super::{
+    ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC, parse_task,
+};
 use crate::fixture::Fixture;
 
 /// Does the work of a worker, if this process was started as one; [`run`](crate::run) does that itself.
@@ -40,8 +42,12 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
         }
     };
     let mut builder = Locks::builder(backend).name(env::var(NAME).unwrap_or_default());
-    if let Some(lease) = env::var(LEASE_MS).ok().and_then(|text| text.parse().ok()) {
-        builder = builder.lease(Duration::from_millis(lease));
+    let time = |name| env::var(name).ok()?.parse().ok().map(Duration::from_millis);
+    if let Some(lease) = time(LEASE_MS) {
+        builder = builder.lease(lease);
+    }
+    if let Some(patience) = time(PATIENCE_MS) {
+        builder = builder.store_patience(patience);
     }
     if env::var_os(ELSEWHERE).is_some() {
         let mut processes = ProcessSet::current();

@@ -157,6 +157,8 @@ pub(crate) struct Actor {
     /// When to look into the table because something told to. Only a look that begins after the
     /// ring clears it: what is under way may be older.
     pub(super) ring_at: Option<Instant>,
+    /// Somebody rang: look into the table even if nothing is asked for.
+    pub(super) rung: bool,
     pub(super) last_load: Option<Instant>,
     deaths: FuturesUnordered<Death>,
     /// Also the dead among them: a client may live on without one of its processes.
@@ -204,6 +206,7 @@ impl Actor {
             tidied: false,
             next_poll: None,
             ring_at: None,
+            rung: false,
             last_load: None,
             deaths: FuturesUnordered::new(),
             watched: HashSet::new(),
@@ -352,9 +355,10 @@ impl Actor {
 
     /// A bell or a hint: look into the table soon.
     pub(super) fn rung(&mut self) {
-        if self.entries.is_empty() {
+        if self.cached.is_none() {
             return;
         }
+        self.rung = true;
         let now = Instant::now();
         let soon = self.last_load.map_or(now, |last| (last + RING_PAUSE).max(now));
         self.ring_at = Some(self.ring_at.map_or(soon, |ring| ring.min(soon)));

@@ -480,7 +480,7 @@ impl Actor {
         }
     }
 
-    fn ring(&self, client: ClientId) {
+    pub(super) fn ring(&self, client: ClientId) {
         if let Some(bell) = &self.bell {
             bell.ring(client);
         }

@@ -44,7 +44,7 @@ impl Actor {
             }
             self.need_fresh();
             let writes = self.has_writes();
-            if self.entries.is_empty() && self.extras.is_empty() && !writes {
+            if self.entries.is_empty() && self.extras.is_empty() && !writes && !self.rung {
                 self.need_as_of = None; // Whoever wanted to know has given up.
             }
             if !writes && self.need_as_of.is_none() {
@@ -94,6 +94,7 @@ impl Actor {
         let backend = self.config.backend.clone();
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
+        self.rung = false;
         reach(Point::BeforeLoad);
         Box::pin(async move {
             let result = backend.load().await;

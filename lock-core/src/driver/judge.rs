@@ -46,12 +46,26 @@ impl Judge {
         };
         let (Liveness::Unknown, Some(lease)) = (probed, client.lease) else { return probed };
         let left_by_others = self.first_seen_in(client, table).unwrap_or(now);
+        let seen = self.see(client, now);
+        seen.1 = seen.1.min(left_by_others);
+        if now.saturating_sub(seen.1) >= lease { Liveness::Dead } else { Liveness::Unknown }
+    }
+
+    /// Tells whether a client was seen not to renew for all its lease.
+    ///
+    /// One that lives and still has its holds does renew. A restored store may have given it back
+    /// some that it has ended, and it has no reason of its own to look.
+    pub(super) fn is_overdue(&mut self, client: &ClientView, now: Duration) -> bool {
+        let Some(lease) = client.lease else { return false };
+        now.saturating_sub(self.see(client, now).1) >= lease
+    }
+
+    fn see(&mut self, client: &ClientView, now: Duration) -> &mut (Version, Duration) {
         let seen = self.seen.entry(client.id).or_insert((client.mark, now));
         if seen.0 != client.mark {
             *seen = (client.mark, now);
         }
-        seen.1 = seen.1.min(left_by_others);
-        if now.saturating_sub(seen.1) >= lease { Liveness::Dead } else { Liveness::Unknown }
+        seen
     }
 
     /// Since when observers of this boot have seen the client's mark, if one left that behind.

@@ -138,13 +138,17 @@ impl Actor {
                 if client.id == self.config.id || !seen.insert(client.id) {
                     continue;
                 }
-                match self.judge.judge(client, table, self.config.clock.boot()) {
+                let now = self.config.clock.boot();
+                match self.judge.judge(client, table, now) {
                     Liveness::Dead => {
                         self.verdicts.push(client.verdict());
                         reach(Point::Judged);
                     }
                     Liveness::Alive => {
                         self.watch_deaths(client.processes.processes.iter().copied());
+                        if self.judge.is_overdue(client, now) {
+                            self.ring(client.id);
+                        }
                     }
                     Liveness::Unknown => {}
                 }
