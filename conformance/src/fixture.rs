@@ -35,6 +35,7 @@ pub trait Fixture: Send + Sync + 'static {
 /// A store that was started for one trial.
 ///
 /// What is optional is what only some stores have: trials that need it are skipped, with the reason.
+/// For a store that is made of files in a directory, a [`TempDir`](tempfile::TempDir) is one.
 pub trait Store: Send + Sync {
     /// What [`Fixture::open`] needs to know, in one line of text.
     fn spec(&self) -> String;
@@ -129,6 +130,17 @@ pub enum Damage {
     ReadOnly,
     /// There is no room in it.
     Full,
+}
+
+/// A new directory as the store; the spec is its path.
+impl Store for tempfile::TempDir {
+    fn spec(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(self.path())
+    }
 }
 
 /// The server of a store.

@@ -116,29 +116,15 @@ impl Scene {
     ///
     /// [`Failure`] when it cannot be opened.
     pub fn backend(&self) -> Result<Arc<dyn LockBackend>, Failure> {
-        self.backend_of(self.store())
+        Ok(self.open(&self.store.spec())?)
     }
 
-    /// A client of [another store](Self::other_store) at the level of the trait.
+    /// A client of any store of this kind, by its spec.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when it cannot be opened.
-    pub fn backend_of(&self, store: &dyn Store) -> Result<Arc<dyn LockBackend>, Failure> {
-        Ok(self.fixture.open(&store.spec())?)
-    }
-
-    /// A client of the store that a spec describes, such as that of a proxy, at the level of the trait.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`] when it cannot be opened.
-    pub fn backend_at(&self, spec: &str) -> Result<Arc<dyn LockBackend>, Failure> {
-        Ok(self.fixture.open(spec)?)
-    }
-
-    /// The same with the error as the backend gives it.
-    pub(crate) fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
+    /// [`BackendError`] as the backend gives it.
+    pub fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
         self.fixture.open(spec)
     }
 

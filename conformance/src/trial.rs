@@ -33,6 +33,15 @@ impl Failure {
     pub fn failed(what: impl Into<String>) -> Self {
         Self::Failed(what.into())
     }
+
+    /// The same, with what was being looked at before it.
+    #[must_use]
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Failed(what) => Self::Failed(format!("{place}: {what}")),
+            skipped @ Self::Skipped(_) => skipped,
+        }
+    }
 }
 
 impl fmt::Display for Failure {

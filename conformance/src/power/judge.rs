@@ -85,7 +85,7 @@ impl<'a> Judge<'a> {
         files.build(directory.path()).map_err(|e| e.to_string())?;
         let spec = self.spec_in(directory.path())?;
         let found = {
-            let backend = self.scene.backend_at(&spec).map_err(|e| text("open", e))?;
+            let backend = self.scene.open(&spec).map_err(|e| text("open", e))?;
             let found = self.runtime.block_on(backend.load()).map_err(|e| text("read", e))?;
             self.check(found.version, &found.data)?;
             let next = Version(found.version.0 + 1000);
@@ -96,7 +96,7 @@ impl<'a> Judge<'a> {
             }
             found.version
         };
-        let backend = self.scene.backend_at(&spec).map_err(|e| text("open again", e))?;
+        let backend = self.scene.open(&spec).map_err(|e| text("open again", e))?;
         let last = self.runtime.block_on(backend.load()).map_err(|e| text("read again", e))?;
         if (last.version.0, &last.data[..]) != (found.0 + 1000, b"after the cut") {
             return Err(format!("a swap after the cut is lost, version {} is there", last.version));

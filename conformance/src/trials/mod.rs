@@ -18,8 +18,16 @@ use crate::trial::Trial;
 /// All trials, in the order in which they are best read.
 pub fn catalogue() -> impl Iterator<Item = Trial> {
     let layers = [
-        contract::TRIALS,
-        handles::TRIALS,
+        contract::cell::TRIALS,
+        contract::clients::TRIALS,
+        contract::drops::TRIALS,
+        handles::names::TRIALS,
+        handles::modes::TRIALS,
+        handles::waiting::TRIALS,
+        handles::ends::TRIALS,
+        handles::nesting::TRIALS,
+        handles::drops::TRIALS,
+        handles::cells::TRIALS,
         model::TRIALS,
         history::TRIALS,
         effect::TRIALS,

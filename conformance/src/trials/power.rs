@@ -127,7 +127,7 @@ fn after_the_next_boot_nothing_is_stale(scene: &Scene) -> Verdict {
             Either::Right((cell, _)) => cell?,
         };
         let store = scene.other_store()?;
-        let other = scene.backend_at(&store.spec())?;
+        let other = scene.open(&store.spec())?;
         let reach = other.reach();
         let swap = other.compare_and_swap(Version::ABSENT, cell.version, &cell.data).await?;
         assert_eq!(swap, Swap::Swapped);

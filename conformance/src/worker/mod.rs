@@ -1,6 +1,6 @@
 //! Workers: clients in processes of their own, which do what a trial orders and can be killed at any moment.
 //!
-//! A worker is the test binary, started once more with a store in its environment. Orders go to its
+//! A worker is the test binary, started once more with a spec in its environment. Orders go to its
 //! standard input and reports come from its standard output, one line of JSON each; an order is
 //! answered when it is done, so many can be under way.
 
@@ -76,6 +76,10 @@ pub enum Order {
     },
     /// Ends all [`Order::Work`].
     Rest,
+    /// Reads the cell, by a backend of its own.
+    Load,
+    /// Adds one to the number in the cell, so often, by a backend of its own.
+    Count(u64),
     /// How often each failpoint was passed.
     Hits,
     /// Ends at once, without giving anything back.
@@ -129,6 +133,13 @@ pub enum Report {
     Done,
     /// So many.
     Count(u64),
+    /// The cell as it was read.
+    Cell {
+        /// Its version.
+        version: u64,
+        /// Its bytes.
+        data: Vec<u8>,
+    },
     /// By name.
     Counts(Vec<(String, u64)>),
     /// It was refused, or failed: the kind of error, and its text.

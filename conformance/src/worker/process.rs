@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use lock_core::failpoint::{self, Point};
 use lock_core::process::{Process, ProcessSet};
-use lock_core::{AcquireError, Guard, HoldError, LockSet, Locks, Request, StoreError, VerifyError};
+use lock_core::{
+    AcquireError, Guard, HoldError, LockBackend, LockSet, Locks, Request, Snapshot, StoreError,
+    VerifyError,
+};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -18,6 +21,7 @@ use super::work::work;
 use super::{
     ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC, parse_task,
 };
+use crate::cell::add_one;
 use crate::fixture::Fixture;
 
 /// Does the work of a worker, if this process was started as one; [`run`](crate::run) does that itself.
@@ -31,11 +35,14 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
         return Some(code);
     }
     let opened = match fixture {
-        Some(fixture) => fixture.open(&spec).map_err(|error| refusal("Store", &error)),
+        Some(fixture) => {
+            let opened = fixture.open(&spec).map_err(|error| refusal("Store", &error));
+            opened.map(|backend| (backend, fixture.clone()))
+        }
         None => Err(Report::Refused { kind: "Other".into(), text: format!("no fixture {wanted}") }),
     };
-    let backend = match opened {
-        Ok(backend) => backend,
+    let (backend, fixture) = match opened {
+        Ok(opened) => opened,
         Err(report) => {
             tell(0, report);
             return Some(ExitCode::FAILURE);
@@ -59,6 +66,8 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
     runtime.expect("the system has what a runtime needs").block_on(async {
         let state = Arc::new(State {
             locks: builder.build(),
+            fixture,
+            spec,
             requests: Mutex::default(),
             rests: AtomicBool::new(false),
         });
@@ -87,9 +96,10 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-#[derive(Debug)]
 struct State {
     locks: Locks,
+    fixture: Arc<dyn Fixture>,
+    spec: String,
     requests: Mutex<HashMap<u64, Asked>>,
     rests: AtomicBool,
 }
@@ -109,6 +119,10 @@ impl State {
     fn guard(&self, key: u64) -> Result<Arc<Guard>, Report> {
         let none = || Report::Refused { kind: "Other".into(), text: format!("no hold {key}") };
         self.requests().get(&key).and_then(|asked| asked.guard.clone()).ok_or_else(none)
+    }
+
+    fn backend(&self) -> Result<Arc<dyn LockBackend>, Report> {
+        self.fixture.open(&self.spec).map_err(|error| refusal("Store", &error))
     }
 
     async fn obey(self: Arc<Self>, number: u64, order: Order) -> Report {
@@ -184,6 +198,17 @@ impl State {
             }
             Order::Rest => self.rests.store(true, Ordering::Relaxed),
             Order::Exit => std::process::exit(0),
+            Order::Load => {
+                let Snapshot { version, data } =
+                    self.backend()?.load().await.map_err(|error| refusal("Store", &error))?;
+                return Ok(Report::Cell { version: version.0, data });
+            }
+            Order::Count(times) => {
+                let backend = self.backend()?;
+                for _ in 0..times {
+                    add_one(&*backend).await.map_err(|error| refusal("Store", &error))?;
+                }
+            }
             Order::Hits => {
                 let hits = |point: &Point| (point.name().into(), failpoint::hits(*point));
                 return Ok(Report::Counts(Point::ALL.iter().map(hits).collect()));

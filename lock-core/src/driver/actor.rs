@@ -411,7 +411,8 @@ impl Actor {
         if !busy {
             wakes.extend(self.next_poll.into_iter().chain(self.ring_at));
             if self.need_as_of.is_some() || self.has_writes() {
-                wakes.extend(self.pace.not_before().filter(|time| *time > now));
+                // Also if it came meanwhile, after it was found to be too early for a call.
+                wakes.extend(self.pace.not_before());
             }
         }
         for number in &self.restless {

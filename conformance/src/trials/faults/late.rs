@@ -17,7 +17,7 @@ const REQUESTS_MAX: usize = 4;
 fn late(scene: &Scene) -> Result<(Arc<Proxy>, Arc<Tap>, Locks), Failure> {
     let server = scene.needs_server()?;
     let proxy = Arc::new(Proxy::start(server.address())?);
-    let tap = Arc::new(Tap::new(scene.backend_at(&server.spec_at(proxy.address()))?));
+    let tap = Arc::new(Tap::new(scene.open(&server.spec_at(proxy.address()))?));
     Ok((proxy, tap.clone(), Locks::new(tap)))
 }
 

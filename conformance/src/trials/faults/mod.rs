@@ -80,7 +80,7 @@ impl<'a> Net<'a> {
     }
 
     fn backend(&self) -> Result<Arc<dyn LockBackend>, Failure> {
-        self.scene.backend_at(&self.spec())
+        Ok(self.scene.open(&self.spec())?)
     }
 
     /// A client behind the proxy.

@@ -21,7 +21,7 @@ pub(super) fn a_reply_may_be_lost_at_any_swap(scene: &Scene) -> Verdict {
     for nth in 1..=SWAPS_MAX {
         let then = if random.u8(..4) == 0 { Then::Silence } else { Then::Reset };
         let spec = scene.needs_server()?.spec_at(net.address());
-        let tap = Arc::new(Tap::new(scene.backend_at(&spec)?));
+        let tap = Arc::new(Tap::new(scene.open(&spec)?));
         let proxy = net.clone();
         tap.before_swap(nth, move || proxy.drop_reply(1, then));
         let dropped = net.counts().replies_dropped;

@@ -33,11 +33,11 @@ impl Crew {
     pub(super) fn new(scene: &Scene, store: &dyn Store) -> Result<Self, Failure> {
         let owners = TASKS.iter().map(|(owner, ..)| *owner).max().unwrap_or_default();
         let client = |number| {
-            let builder = Locks::builder(scene.backend_of(store)?);
+            let builder = Locks::builder(scene.open(&store.spec())?);
             Ok(builder.name(format!("client-{number}")).build())
         };
         let clients: Result<_, Failure> = (1..=owners).map(client).collect();
-        let store = scene.backend_of(store)?;
+        let store = scene.open(&store.spec())?;
         Ok(Self { clients: clients?, store, patience: LIVENESS, fence: 0 })
     }
 

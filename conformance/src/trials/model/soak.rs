@@ -32,7 +32,7 @@ async fn one_soak(scene: &Scene, case: u64) -> Verdict {
     let store = scene.other_store()?;
     let seed = scene.random(case).u64(..);
     let client = |number| -> Result<(Locks, Faults), Failure> {
-        let backend = scene.backend_of(&*store)?;
+        let backend = scene.open(&store.spec())?;
         let backend = FaultyBackend::random(backend, seed.wrapping_add(number), Rates::MIXED);
         let faults = backend.faults();
         Ok((Locks::new(backend), faults))
@@ -46,7 +46,7 @@ async fn one_soak(scene: &Scene, case: u64) -> Verdict {
         faults.calm();
         faults.deliver_late().await;
     }
-    let backend = scene.backend_of(&*store)?;
+    let backend = scene.open(&store.spec())?;
     let mut guards: Vec<_> = survivors.iter().map(|(_, guard)| guard.id()).collect();
     guards.sort();
     until("the table is what the guards say", || async {
