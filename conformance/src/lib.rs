@@ -102,7 +102,9 @@
 mod cell;
 mod cut;
 mod fixture;
+pub mod history;
 pub mod model;
+mod player;
 mod power;
 pub mod proxy;
 mod results;
@@ -110,6 +112,7 @@ mod scene;
 mod suite;
 mod trial;
 mod trials;
+mod updates;
 pub mod worker;
 
 pub mod guide {
@@ -125,7 +128,9 @@ pub mod guide {
 }
 
 pub use fixture::{Damage, Fixture, Server, Start, Store};
+pub use player::Play;
 pub use scene::{LIVENESS, Scene};
 pub use suite::{attempt, run};
 pub use trial::{Failure, Trial, Verdict};
 pub use trials::catalogue;
+pub use updates::Update;

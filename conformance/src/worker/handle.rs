@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use lock_core::failpoint::FAILPOINT;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use super::{ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC};
+use super::{
+    ELSEWHERE, FIXTURE, HISTORY, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC,
+};
 use crate::scene::LIVENESS;
 use crate::trial::Failure;
 
@@ -25,6 +28,7 @@ pub struct WorkerOptions {
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
     elsewhere: bool,
+    history: Option<PathBuf>,
 }
 
 impl WorkerOptions {
@@ -39,6 +43,7 @@ impl WorkerOptions {
             wrapper: Vec::new(),
             environment: Vec::new(),
             elsewhere: false,
+            history: None,
         }
     }
 
@@ -81,6 +86,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn elsewhere(mut self) -> Self {
         self.elsewhere = true;
+        self
+    }
+
+    /// Writes down the history of its client in this file, for [`Order::Play`].
+    #[must_use]
+    pub fn history(mut self, file: impl Into<PathBuf>) -> Self {
+        self.history = Some(file.into());
         self
     }
 
@@ -146,6 +158,9 @@ impl Worker {
         }
         if options.elsewhere {
             command.env(ELSEWHERE, "");
+        }
+        if let Some(file) = &options.history {
+            command.env(HISTORY, file);
         }
         command.envs(options.environment.iter().cloned());
         let mut child = command.spawn()?;

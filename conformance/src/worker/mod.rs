@@ -19,6 +19,9 @@ use std::time::Duration;
 use lock_core::{Mode, Request, TaskId};
 use serde::{Deserialize, Serialize};
 
+use crate::player::Play;
+use crate::updates::Update;
+
 /// The variables that make the test binary a worker.
 const FIXTURE: &str = "LOCK_CONFORMANCE_FIXTURE";
 const SPEC: &str = "LOCK_CONFORMANCE_SPEC";
@@ -26,6 +29,7 @@ const NAME: &str = "LOCK_CONFORMANCE_NAME";
 const LEASE_MS: &str = "LOCK_CONFORMANCE_LEASE_MS";
 const ELSEWHERE: &str = "LOCK_CONFORMANCE_ELSEWHERE";
 const PATIENCE_MS: &str = "LOCK_CONFORMANCE_PATIENCE_MS";
+const HISTORY: &str = "LOCK_CONFORMANCE_HISTORY";
 
 /// What a worker is to do; `key` names the request from then on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,6 +88,10 @@ pub enum Order {
     Hits,
     /// Ends at once, without giving anything back.
     Exit,
+    /// Asks for locks at random, and writes it down in the history of the worker.
+    Play(Play),
+    /// Adds lines to a file under a lock.
+    Update(Update),
     /// Gives back everything and ends.
     Close,
 }

@@ -19,10 +19,12 @@ use tokio::task::AbortHandle;
 
 use super::work::work;
 use super::{
-    ELSEWHERE, FIXTURE, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC, parse_task,
+    ELSEWHERE, FIXTURE, HISTORY, LEASE_MS, NAME, Numbered, Order, PATIENCE_MS, Report, SPEC,
+    parse_task,
 };
 use crate::cell::add_one;
 use crate::fixture::Fixture;
+use crate::history::{Recorder, Recording};
 
 /// Does the work of a worker, if this process was started as one; [`run`](crate::run) does that itself.
 pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
@@ -48,7 +50,13 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
             return Some(ExitCode::FAILURE);
         }
     };
-    let mut builder = Locks::builder(backend).name(env::var(NAME).unwrap_or_default());
+    let recorder = env::var_os(HISTORY).map(|file| Recorder::open(file.as_ref()));
+    let recorder = recorder.transpose().expect("a history can be written");
+    let builder = match &recorder {
+        Some(recorder) => Locks::builder(Recording::new(backend, recorder.clone())),
+        None => Locks::builder(backend),
+    };
+    let mut builder = builder.name(env::var(NAME).unwrap_or_default());
     let time = |name| env::var(name).ok()?.parse().ok().map(Duration::from_millis);
     if let Some(lease) = time(LEASE_MS) {
         builder = builder.lease(lease);
@@ -68,6 +76,7 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
             locks: builder.build(),
             fixture,
             spec,
+            recorder,
             requests: Mutex::default(),
             rests: AtomicBool::new(false),
         });
@@ -100,6 +109,7 @@ struct State {
     locks: Locks,
     fixture: Arc<dyn Fixture>,
     spec: String,
+    recorder: Option<Recorder>,
     requests: Mutex<HashMap<u64, Asked>>,
     rests: AtomicBool,
 }
@@ -213,6 +223,11 @@ impl State {
                 let hits = |point: &Point| (point.name().into(), failpoint::hits(*point));
                 return Ok(Report::Counts(Point::ALL.iter().map(hits).collect()));
             }
+            Order::Play(play) => {
+                let recorder = self.recorder.as_ref().ok_or_else(|| other("it has no history"))?;
+                play.run(&self.locks, recorder).await.map_err(other)?;
+            }
+            Order::Update(update) => update.run(&self.locks).await.map_err(other)?,
             Order::Close => {
                 self.locks.close().await.map_err(|error| refusal("Store", &error))?;
             }
@@ -230,6 +245,10 @@ fn certain_after_doubt(guard: &Guard) -> u64 {
             Err(_) => was_in_doubt = true,
         }
     }
+}
+
+fn other(text: impl Into<String>) -> Report {
+    Report::Refused { kind: "Other".into(), text: text.into() }
 }
 
 fn request(locks: &[(String, u32)]) -> Request {

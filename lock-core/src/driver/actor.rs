@@ -411,8 +411,9 @@ impl Actor {
         if !busy {
             wakes.extend(self.next_poll.into_iter().chain(self.ring_at));
             if self.need_as_of.is_some() || self.has_writes() {
-                // Also if it came meanwhile, after it was found to be too early for a call.
-                wakes.extend(self.pace.not_before());
+                // Also a time that has come since a call was last thought of: else nobody would
+                // think of it again.
+                wakes.push(self.pace.not_before().unwrap_or(now));
             }
         }
         for number in &self.restless {
@@ -455,5 +456,41 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Deadline;
+    use crate::ids::ClientId;
+    use crate::process::ProcessSet;
+
+    #[tokio::test]
+    async fn a_pause_that_ends_between_two_looks_at_the_clock_is_not_slept_through() {
+        let info = ClientInfo {
+            name: "test".into(),
+            processes: ProcessSet::current(),
+            bell: None,
+            lease: None,
+        };
+        let config = Config {
+            id: ClientId::from_random(1),
+            info,
+            backend: Arc::new(crate::MemoryBackend::new()),
+            clock: Arc::new(crate::clock::SystemClock),
+            deadline: Arc::new(Deadline::new()),
+            patience: Duration::from_secs(30),
+            bytes_max: 1 << 20,
+            bell: false,
+        };
+        let (_commands, received) = tokio::sync::mpsc::unbounded_channel();
+        let mut actor = Actor::new(config, received);
+        actor.need_as_of = Some(actor.next_moment());
+        // Somebody else's swap was met, and the pause after it is over by now.
+        actor.pace.lost(Instant::now());
+        let over = actor.pace.not_before().expect("it pauses");
+        tokio::time::sleep_until(over).await;
+        assert!(actor.next_wake(false).is_some_and(|wake| wake <= Instant::now()));
     }
 }
