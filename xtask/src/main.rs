@@ -1,5 +1,6 @@
 //! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
 
+mod fuzz;
 mod matrix;
 mod msrv;
 mod soak;
@@ -19,6 +20,15 @@ enum Task {
         /// How long, all backends together.
         #[arg(long, value_name = "N", default_value_t = 60)]
         minutes: u64,
+    },
+    /// Fuzzes what reads bytes of strangers: needs a C++ compiler besides.
+    Fuzz {
+        /// Only this target.
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
     },
 }
 
@@ -41,6 +51,9 @@ fn main() -> ExitCode {
             }),
         ]),
         Task::Soak { minutes } => run(&[("the conformance suite", &|| soak::run(minutes))]),
+        Task::Fuzz { target, minutes } => {
+            run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])
+        }
     }
 }
 

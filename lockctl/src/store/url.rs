@@ -18,7 +18,7 @@ impl Store {
     pub(super) fn url(&self) -> OsString {
         match self {
             Store::Sqlite(path) => {
-                let mut url = OsString::from("sqlite:");
+                let mut url = OsString::from(sqlite_prefix(path));
                 url.push(path);
                 url
             }
@@ -29,7 +29,7 @@ impl Store {
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Store::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Store::Sqlite(path) => write!(f, "{}{}", sqlite_prefix(path), path.display()),
         }
     }
 }
@@ -81,24 +81,26 @@ pub(crate) fn has_password(url: &str) -> bool {
 
 /// The URL as it may be shown: whatever may hold a password is replaced by `***`.
 ///
-/// A password may contain anything, so all up to the last `@` is taken for one, and every query.
+/// A password may contain anything, so all up to the last `@` is taken for one, and every query. Where
+/// a query may have begun before that `@`, what follows may be the rest of its password.
 pub(crate) fn without_secrets(url: &str) -> String {
+    const QUERY: [char; 2] = ['?', '#'];
     let Some((scheme, rest)) = url.split_once(':') else {
-        return if url.contains('@') { "***".to_owned() } else { url.to_owned() };
+        return if url.contains('@') || url.contains(QUERY) { "***".into() } else { url.into() };
     };
     let is_path = !rest.starts_with("//") || rest.starts_with("///");
     if (scheme == "sqlite" || scheme == "file") && is_path {
         return url.to_owned();
     }
     let (user, host) = match rest.rsplit_once('@') {
+        Some((before, _)) if before.contains(QUERY) => return format!("{scheme}://***"),
         Some((_, host)) => ("//***@", host),
         None => ("", rest),
     };
-    let (host, query) = match host.split_once('?') {
-        Some((host, _)) => (host, "?***"),
-        None => (host, ""),
-    };
-    format!("{scheme}:{user}{host}{query}")
+    match host.split_once(QUERY) {
+        Some((host, _)) => format!("{scheme}:{user}{host}?***"),
+        None => format!("{scheme}:{user}{host}"),
+    }
 }
 
 fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
@@ -109,8 +111,11 @@ fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError>
         None => rest,
     };
     let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
+    let below = path.strip_prefix("./").unwrap_or(path).trim_start_matches('/');
     match path {
-        "" | "/" => return Err(UrlError::NoPath(url.to_owned())),
+        _ if below.is_empty() => {
+            return Err(UrlError::NoPath(url.to_owned()));
+        }
         ":memory:" => return misleading("nobody else can see a store in memory"),
         _ if path.starts_with('~') => {
             return misleading("~ means nothing here, write the whole path");
@@ -120,9 +125,14 @@ fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError>
     }
     match base {
         _ if path.starts_with('/') => Ok(Store::Sqlite(path.into())),
-        Some(base) => Ok(Store::Sqlite(base.join(path.strip_prefix("./").unwrap_or(path)))),
+        Some(base) => Ok(Store::Sqlite(base.join(below))),
         None => Err(UrlError::Relative(url.to_owned())),
     }
+}
+
+/// What comes before a path: a path of two slashes on its own would be read as a host.
+fn sqlite_prefix(path: &Path) -> &'static str {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"//") { "sqlite://" } else { "sqlite:" }
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -145,10 +155,21 @@ mod tests {
             ("sqlite:///var/l.db", "/var/l.db"),
             ("sqlite:l.db", "/base/l.db"),
             ("sqlite:./l.db", "/base/l.db"),
+            ("sqlite:.//l.db", "/base/l.db"),
+            ("sqlite:./~l.db", "/base/~l.db"),
             ("sqlite:../l.db", "/base/../l.db"),
             ("sqlite:/a b/%20@:l.db", "/a b/%20@:l.db"),
         ] {
             assert_eq!(at_work(url), Ok(Store::Sqlite(path.into())), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for url in ["sqlite:/l.db", "sqlite:////l.db", "sqlite://///l.db", "sqlite:l.db"] {
+            let store = at_work(url).unwrap();
+            assert_eq!(parse(store.url().to_str().unwrap(), None).as_ref(), Ok(&store), "{url}");
+            assert_eq!(*store.url(), *store.to_string());
         }
     }
 
@@ -162,6 +183,8 @@ mod tests {
             "sqlite:",
             "sqlite://",
             "sqlite:/",
+            "sqlite:./",
+            "sqlite:////",
             "sqlite://l.db",
             "sqlite://host/l.db",
             "sqlite::memory:",
@@ -197,6 +220,9 @@ mod tests {
             "u secret@h",
             "://u:secret@h",
             "mysql://h/db?password=secret",
+            "mysql://h/db?password=a@secret",
+            "mysql://u@h/db#password=secret",
+            "h/db?password=secret",
             "postgres://u:secret@h?x=secret",
             "sqlite://u:secret@h/l.db",
         ] {
