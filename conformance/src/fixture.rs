@@ -1,6 +1,9 @@
 //! What the author of a backend writes for the suite: how to get at a store, and what can be done to it.
 
+use std::fs::{self, Permissions};
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,6 +144,23 @@ impl Store for tempfile::TempDir {
     fn directory(&self) -> Option<&Path> {
         Some(self.path())
     }
+
+    fn open_to(&self, _user: u32, group: u32) -> Option<Verdict> {
+        Some(open_directory_to(self.path(), group).map_err(Failure::from))
+    }
+}
+
+fn open_directory_to(directory: &Path, group: u32) -> io::Result<()> {
+    // What is made in there later belongs to the group too.
+    let mut paths = vec![(directory.to_owned(), 0o2770)];
+    for file in fs::read_dir(directory)? {
+        paths.push((file?.path(), 0o660));
+    }
+    for (path, mode) in paths {
+        chown(&path, None, Some(group))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// The server of a store.

@@ -66,11 +66,7 @@ impl LockBackend for FileCell {
 
 impl FileCell {
     fn lock(&self) -> io::Result<File> {
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.directory.join("lock"))?;
+        let lock = File::open(&self.directory)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         Ok(lock)
     }

@@ -1,6 +1,5 @@
 //! The conformance suite on SQLite.
 
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -71,8 +70,8 @@ impl Store for File {
         self.put_in_place(&self.beside("-aside"))
     }
 
-    fn open_to(&self, _user: u32, group: u32) -> Option<Verdict> {
-        Some(self.try_to_open_to(group).map_err(Failure::from))
+    fn open_to(&self, user: u32, group: u32) -> Option<Verdict> {
+        self.directory.open_to(user, group)
     }
 }
 
@@ -128,18 +127,6 @@ impl File {
         // The file as it was keeps its inode, as it does for whoever has it open.
         fs::hard_link(&self.path, &aside)?;
         self.put_in_place(&bad)
-    }
-
-    fn try_to_open_to(&self, group: u32) -> io::Result<()> {
-        let directory = self.directory.path();
-        let files = ["", "-wal", "-shm"].map(|suffix| (self.beside(suffix), 0o660));
-        for (path, mode) in [(directory.into(), 0o2770)].into_iter().chain(files) {
-            if path.exists() {
-                chown(&path, None, Some(group))?;
-                fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -182,7 +182,7 @@ impl Actor {
         Self {
             judge: Judge::new(config.backend.reach(), &config.info.processes.place),
             lease: Lease::new(config.info.lease),
-            pace: Pace::new(config.id.bits()),
+            pace: Pace::new(config.id.bits(), config.patience),
             store: config.backend.describe(),
             info: Arc::new(config.info.clone()),
             bell,

@@ -10,6 +10,9 @@ const SWAP_MAX: Duration = Duration::from_millis(50);
 /// Back-off while the store cannot be used.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// So many pauses of the longest kind fit into the patience of a request: it is not given up without
+/// the store being tried for it.
+const TRIES_MIN: u32 = 4;
 /// After this many races in a row without a rival, the snapshot is trusted again.
 const CALM: u32 = 8;
 
@@ -32,10 +35,12 @@ pub(super) struct Pace {
     /// How many swaps ago a rival was met; beyond [`CALM`] there is none.
     calm: u32,
     failures: u32,
+    backoff_max: Duration,
 }
 
 impl Pace {
-    pub(super) fn new(seed: u64) -> Self {
+    /// For requests that wait so long for a store that cannot be used.
+    pub(super) fn new(seed: u64, patience: Duration) -> Self {
         Self {
             random: fastrand::Rng::with_seed(seed),
             not_before: None,
@@ -43,6 +48,7 @@ impl Pace {
             losses: 0,
             calm: CALM,
             failures: 0,
+            backoff_max: BACKOFF_MAX.min(patience / TRIES_MIN),
         }
     }
 
@@ -91,7 +97,7 @@ impl Pace {
 
     /// The store could not be used.
     pub(super) fn failed(&mut self, now: Instant) {
-        let window = (BACKOFF_MIN * (1 << self.failures.min(8))).min(BACKOFF_MAX);
+        let window = (BACKOFF_MIN * (1 << self.failures.min(8))).min(self.backoff_max);
         self.failures += 1;
         self.not_before = Some(now + window / 2 + self.within(window / 2));
     }
@@ -134,7 +140,7 @@ mod tests {
         const RIVALS: u64 = 16;
         let begin = Instant::now();
         let swap = Duration::from_millis(3);
-        let mut paces: Vec<Pace> = (1..=RIVALS).map(Pace::new).collect();
+        let mut paces: Vec<Pace> = (1..=RIVALS).map(|seed| Pace::new(seed, BACKOFF_MAX)).collect();
         let mut wins = vec![0u32; paces.len()];
         // (when it may act, version it has read, when its swap ends)
         let mut at: Vec<(Instant, Option<u64>)> = vec![(begin, None); paces.len()];
@@ -163,12 +169,22 @@ mod tests {
     #[test]
     fn backoff_grows_and_is_bounded() {
         let begin = Instant::now();
-        let mut pace = Pace::new(1);
+        let mut pace = Pace::new(1, Duration::from_secs(30));
         for _ in 0..40 {
             pace.failed(begin);
             let wait = pace.not_before().unwrap() - begin;
             assert!(wait >= BACKOFF_MIN / 2 && wait <= BACKOFF_MAX, "{wait:?}");
         }
         assert!(pace.not_before().unwrap() >= begin + BACKOFF_MAX / 2);
+    }
+
+    #[test]
+    fn an_impatient_request_sees_the_store_tried() {
+        let (begin, patience) = (Instant::now(), Duration::from_millis(200));
+        let mut pace = Pace::new(1, patience);
+        for _ in 0..40 {
+            pace.failed(begin);
+            assert!(pace.not_before().unwrap() - begin <= patience / TRIES_MIN);
+        }
     }
 }

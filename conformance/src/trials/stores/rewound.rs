@@ -1,6 +1,7 @@
 //! Stores that lose acknowledged swaps, again and again.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use lock_core::{AcquireError, BlockingGuard, BlockingLocks, HoldError, Snapshot, VerifyError};
 
@@ -144,13 +145,21 @@ fn settle(player: &mut Player, scene: &Scene) -> Verdict {
     let mut lost = Vec::new();
     for (lock, (guard, _)) in &player.held {
         let verified = guard.verify();
-        let listed = other.list()?.holds.iter().any(|hold| hold.id == guard.as_async().id());
+        let listed = || {
+            let listing = other.list()?;
+            Ok::<_, Failure>(listing.holds.iter().any(|hold| hold.id == guard.as_async().id()))
+        };
         match verified {
-            Ok(()) if listed => guard.check()?,
-            Err(VerifyError::Hold(HoldError::Lost)) if !listed => lost.push(*lock),
-            other => {
-                return Err(Failure::failed(format!("listed: {listed}, verified: {other:?}")));
+            Ok(()) if listed()? => guard.check()?,
+            Err(VerifyError::Hold(HoldError::Lost)) => {
+                // It is lost for good: its client takes away what a restore brought back of it.
+                let end = Instant::now() + LIVENESS;
+                while listed()? {
+                    assert!(Instant::now() < end, "a lost hold on {lock} stays listed");
+                }
+                lost.push(*lock);
             }
+            other => return Err(Failure::failed(format!("lock {lock}: {other:?}"))),
         }
     }
     for lock in lost {
