@@ -3,6 +3,7 @@
 mod fuzz;
 mod matrix;
 mod msrv;
+mod packages;
 mod soak;
 
 use std::{env, process::Command, process::ExitCode, time::Instant};
@@ -13,7 +14,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
 enum Task {
-    /// Passes all tests: needs nothing but the Rust toolchain and a C compiler.
+    /// Passes all tests: needs the Rust toolchain and a C compiler, and gets the rest if it may.
     Test,
     /// Runs the conformance suite on every backend with random seeds, for a long time.
     Soak {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     match Task::parse() {
         Task::Test => run(&[
             ("each crate's rust-version covers its dependencies", &msrv::check),
+            ("programs that tests need", &packages::install),
             ("unit, integration and documentation tests", &|| {
                 matrix::clear()?;
                 cargo(&["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
@@ -50,7 +52,10 @@ fn main() -> ExitCode {
                 matrix::write(soak::suites()?.len())
             }),
         ]),
-        Task::Soak { minutes } => run(&[("the conformance suite", &|| soak::run(minutes))]),
+        Task::Soak { minutes } => run(&[
+            ("programs that tests need", &packages::install),
+            ("the conformance suite", &|| soak::run(minutes)),
+        ]),
         Task::Fuzz { target, minutes } => {
             run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])
         }

@@ -1,0 +1,61 @@
+//! Installs what tests need of the system, where that may be done without asking.
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use crate::Failure;
+
+/// Programs that trials use, and Debian's packages with them.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("faketime", "faketime"),
+    ("mount", "mount"),
+    ("ps", "procps"),
+    ("setpriv", "util-linux"),
+    ("strace", "strace"),
+    ("sudo", "sudo"),
+    ("unshare", "util-linux"),
+];
+
+/// Installs the packages that are missing, if this is root on a Debian system; elsewhere names them:
+/// the trials that need them are skipped then, or fail where `CI` is `true`.
+pub(crate) fn install() -> Result<(), Failure> {
+    let missing = |program: &str| {
+        let path = env::var_os("PATH").unwrap_or_default();
+        !env::split_paths(&path).any(|place| place.join(program).is_file())
+    };
+    let programs = PROGRAMS.iter().filter(|(program, _)| missing(program));
+    let mut packages: Vec<&str> = programs.map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_root() || missing("apt-get") || !Path::new("/etc/debian_version").exists() {
+        println!("xtask: not installed here, so that some trials skip: {}", packages.join(" "));
+        return Ok(());
+    }
+    println!("xtask: installing {}", packages.join(" "));
+    // Lists of packages may be there already, and good.
+    if apt_get("install", &packages).is_err() {
+        apt_get("update", &[])?;
+        apt_get("install", &packages)?;
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+fn apt_get(verb: &str, packages: &[&str]) -> Result<(), Failure> {
+    let mut command = Command::new("apt-get");
+    command.args(["-qq", "-y", "--no-install-recommends", verb]).args(packages);
+    let output = command.env("DEBIAN_FRONTEND", "noninteractive").output();
+    let output = output.map_err(|e| format!("apt-get: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("apt-get {verb}: {}: {}", output.status, said.trim()))
+}
