@@ -49,6 +49,8 @@ pub enum Mutant {
     FirstLockOnly,
     /// The fence of a hold is the ten seconds in which it was granted.
     FenceReuse,
+    /// Names that differ in case only are one.
+    FoldedNames,
     /// Earlier waiters are looked at one by one, and not as if they all held already.
     PairwiseFairness,
     /// Nobody in the queue is looked at.
@@ -112,6 +114,7 @@ all!(Mutant:
     LimitOffByOne "limit-off-by-one"
     FirstLockOnly "first-lock-only"
     FenceReuse "fence-reuse"
+    FoldedNames "folded-names"
     PairwiseFairness "pairwise-fairness"
     QueueJumping "queue-jumping"
     OrphanedWaiter "orphaned-waiter"

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::failpoint::{Mutant, is};
+
 /// The name of a lock: a `/`-separated path such as `app/blog`.
 ///
 /// A name covers everything below it: `box` conflicts with `box/update`, while `app/blog` and
@@ -39,6 +41,9 @@ impl LockName {
         check(name)?;
         if let Some(segment) = name.split('/').position(str::is_empty) {
             return Err(NameError::new(name, Wrong::EmptySegment { segment: segment + 1 }));
+        }
+        if is(Mutant::FoldedNames) {
+            return Ok(Self(name.to_lowercase().into()));
         }
         Ok(Self(name.into()))
     }

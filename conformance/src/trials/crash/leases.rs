@@ -4,13 +4,15 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lock_core::Request;
+use lock_core::Reach;
+use lock_core::testing::{Effect, Fault, Faults};
 use rustix::process::Signal;
 
+use super::super::tools::reaching;
 use super::owners::{ensure, expect, expect_report, is_kept_by_the_living, until};
 use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
-use crate::worker::{Held, Order, Report, Worker, WorkerOptions};
+use crate::worker::{Order, Report, Worker, WorkerOptions};
 
 /// The shortest lease there is.
 const LEASE: Duration = Duration::from_secs(1);
@@ -109,53 +111,71 @@ fn out_of_earshot(scene: &Scene, options: WorkerOptions) -> WorkerOptions {
     }
 }
 
-/// The judge sees a lease end, is paused, goes on with a table in which it was renewed.
-pub(super) fn a_paused_judge_frees_nobody_who_has_renewed(scene: &Scene) -> Verdict {
-    // Twice the shortest: what it is stopped for must leave it the time to renew all the same.
-    let mut holder = scene.worker_with(&elsewhere().lease(2 * LEASE))?;
-    let mut judge = scene.worker_with(&WorkerOptions::new("judge").failpoint("judged:1:stop"))?;
-    let own = judge.acquire("judge/own")?;
+/// The judge finds the holder dead by a table that its own swap left. Before it can act on that it has
+/// to look once more for somebody who asks, which takes long; meanwhile the holder renews.
+pub(super) fn a_late_verdict_frees_nobody_who_has_renewed(scene: &Scene) -> Verdict {
+    let lease = 2 * LEASE;
+    let mut holder = scene.worker_with(&elsewhere().lease(lease))?;
     let held = holder.acquire("app/blog")?;
-    holder.signal(Signal::STOP)?;
-    let waits = judge.ask("app/blog", None)?;
-    until_judged(&mut judge, &own)?;
-    scene.count("stops", 2);
+    let (builder, judging) = reaching(scene, Reach::Network)?;
+    let judge = builder.no_bell().build();
     let locks = scene.locks()?.blocking();
-    let mark = |held: &Held| {
+    let mark = || {
         let listing = locks.list()?;
         let found = listing.holds.iter().find(|hold| hold.fence == held.fence);
         let lost = || Failure::failed(format!("the hold {held:?} is gone"));
         found.map(|hold| hold.client.mark).ok_or_else(lost)
     };
-    let before = mark(&held)?;
-    holder.signal(Signal::CONT)?;
-    expect(&mut holder, Order::Verify(held.key), "Done")?;
-    ensure(mark(&held)? > before, || "it has not renewed".into())?;
+    let hangs = |since: usize, calls: fn(&Faults) -> usize| {
+        let end = Instant::now() + LIVENESS;
+        while calls(&judging) == since || judging.hanging() == 0 {
+            ensure(Instant::now() < end, || "the judge does not call the store".into())?;
+            thread::sleep(Duration::from_millis(1));
+        }
+        Verdict::Ok(())
+    };
+    holder.signal(Signal::STOP)?;
+    until_stopped(&holder)?;
+    scene.count("stops", 1);
+    let before = mark()?;
+    scene.block_on(async {
+        let acquire = |name: &'static str| {
+            let judge = judge.clone();
+            tokio::spawn(async move { judge.acquire(name).await })
+        };
+        let waits = acquire("app/blog");
+        until(&locks, "it waits", |listing| listing.waiting.len() == 1)?;
+        judging.next_swap(Fault::Hang(Effect::Now));
+        let swaps = judging.swaps();
+        let own = acquire("judge/own");
+        hangs(swaps, Faults::swaps)?;
+        let asks = tokio::spawn({
+            let judge = judge.clone();
+            async move { judge.list().await }
+        });
+        // The judge has seen the mark by now.
+        thread::sleep(lease);
+        judging.next_load(Fault::Hang(Effect::Never));
+        let loads = judging.loads();
+        judging.release();
+        hangs(loads, Faults::loads)?;
+        scene.count("faults", 2);
 
-    judge.pulse().go_on()?;
-    // What it writes now would come with its verdict.
-    let last = judge.acquire("judge/last")?;
-    expect(&mut judge, Order::Release(last.key), "Done")?;
-    expect(&mut judge, Order::Verify(own.key), "Done")?;
-    mark(&held)?;
-    expect(&mut holder, Order::Verify(held.key), "Done")?;
-    expect(&mut holder, Order::Release(held.key), "Done")?;
-    judge.granted(waits).map(drop)
-}
-
-/// Has the judge write and read, in this order, until it stops with a verdict in its hands.
-///
-/// It judges after each of them. With a pause before each write it is a write that sees the lease
-/// end, and so a read that comes between the verdict and its swap.
-fn until_judged(judge: &mut Worker, own: &Held) -> Verdict {
-    let end = Instant::now() + LIVENESS;
-    while !judge.pulse().is_stopped() {
-        ensure(Instant::now() < end, || "nobody is judged".into())?;
-        let write = Order::acquire("writes", Request::shared("judge/written"), None);
-        judge.order_all([write, Order::Verify(own.key)])?;
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+        holder.signal(Signal::CONT)?;
+        expect(&mut holder, Order::Verify(held.key), "Done")?;
+        ensure(mark()? > before, || "it has not renewed".into())?;
+        judging.release();
+        asks.await??;
+        let own = own.await??;
+        // What it writes now would come with its verdict.
+        judge.acquire("judge/last").await?.release().await?;
+        own.verify().await?;
+        mark()?;
+        expect(&mut holder, Order::Verify(held.key), "Done")?;
+        expect(&mut holder, Order::Release(held.key), "Done")?;
+        waits.await??.release().await?;
+        Ok(())
+    })
 }
 
 pub(super) fn a_busy_executor_keeps_its_lease(scene: &Scene) -> Verdict {

@@ -8,10 +8,10 @@ mod scripts;
 
 use chaos::workers_that_are_killed_and_stopped_at_random_share_nothing;
 use leases::{
-    a_busy_executor_keeps_its_lease, a_paused_holder_from_elsewhere_learns_of_its_loss_first,
+    a_busy_executor_keeps_its_lease, a_late_verdict_frees_nobody_who_has_renewed,
+    a_paused_holder_from_elsewhere_learns_of_its_loss_first,
     a_paused_holder_in_a_pid_namespace_learns_of_its_loss_first,
-    a_paused_judge_frees_nobody_who_has_renewed, a_renewal_counts_from_before_it_was_sent,
-    a_stopped_process_keeps_its_locks_past_its_lease,
+    a_renewal_counts_from_before_it_was_sent, a_stopped_process_keeps_its_locks_past_its_lease,
 };
 use owners::{
     a_child_that_outlives_its_supervisor_keeps_the_locks,
@@ -53,7 +53,7 @@ trials!("crash":
     a_paused_holder_from_elsewhere_learns_of_its_loss_first,
     a_paused_holder_in_a_pid_namespace_learns_of_its_loss_first,
     a_renewal_counts_from_before_it_was_sent,
-    a_paused_judge_frees_nobody_who_has_renewed,
+    a_late_verdict_frees_nobody_who_has_renewed,
     a_busy_executor_keeps_its_lease,
     a_stopped_process_keeps_its_locks_past_its_lease,
 );

@@ -1,97 +1,20 @@
-//! Backends that are broken in one way each: the trial that is meant to see it fails, and names it.
-//!
-//! This binary runs itself once more for each flaw, on the one trial, and without a flaw.
+//! Backends in memory that are broken in one way each.
 
-use std::collections::{BTreeSet, HashMap};
-use std::env;
+use std::collections::HashMap;
 use std::fmt;
-use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use libtest_mimic::{Arguments, Failed, Trial};
 use lock_conformance::{Fixture, Start, Store};
 use lock_core::{
     BackendError, BackendErrorKind, LockBackend, MemoryBackend, Reach, Snapshot, Swap, Version,
 };
 use tokio::task::yield_now;
 
-/// The variable that chooses a flaw, or none.
-const FLAW: &str = "LOCK_CONFORMANCE_FLAW";
-
-/// Each flaw, and the trial that sees it.
-const FLAWS: &[(&str, &str)] = &[
-    ("compares nothing", "a_swap_from_another_version_changes_nothing"),
-    ("swaps what is older", "a_swap_from_another_version_changes_nothing"),
-    ("creates what exists", "a_cell_is_created_once"),
-    ("every client has its own cell", "a_cell_is_created_once"),
-    ("swaps what is absent", "an_absent_cell_is_not_swapped"),
-    ("an absent cell is an error", "an_absent_cell_has_version_zero_and_no_bytes"),
-    ("compares, and then writes", "of_many_with_the_same_expectation_one_swaps"),
-    ("compares, and then writes", "threads_lose_no_update"),
-    ("reads a replica", "a_load_is_as_new_as_what_anybody_was_told"),
-    ("reads once", "a_load_is_as_new_as_what_anybody_was_told"),
-    ("reads a replica", "what_was_acknowledged_is_there_for_who_comes_later"),
-    ("trims", "any_bytes_come_back"),
-    ("keeps text", "any_bytes_come_back"),
-    ("empty is absent", "any_bytes_come_back"),
-    ("cuts off", "three_megabytes_come_back_or_are_refused"),
-    ("the same bytes are no swap", "a_swap_of_the_same_bytes_is_a_swap"),
-    ("versions are floats", "versions_go_up_to_the_last"),
-    ("versions have 32 bits", "versions_go_up_to_the_last"),
-    ("counts itself", "versions_may_skip"),
-    ("one cell for all stores", "two_stores_are_independent"),
-    ("shows the secret", "a_store_is_named_without_its_secret"),
-    ("changes its reach", "a_store_says_who_can_reach_it"),
-    ("always hints", "a_hint_is_only_a_hint"),
-    ("cannot hint", "a_hint_is_only_a_hint"),
-    ("a hint blocks the client", "a_hint_is_only_a_hint"),
-    ("writes in halves", "a_dropped_swap_is_applied_or_not_and_never_torn"),
-    ("a dropped load jams it", "a_dropped_load_changes_nothing"),
-    ("a hint blocks the client", "a_dropped_hint_changes_nothing"),
-];
-
-fn main() -> ExitCode {
-    if let Ok(flaw) = env::var(FLAW) {
-        return lock_conformance::run(&[Arc::new(Flawed { flaw, cells: Mutex::default() })]);
-    }
-    let broken = FLAWS.iter().map(|&(flaw, trial)| {
-        Trial::test(format!("{flaw}: {trial}"), move || {
-            let seen = !passes(flaw, trial)?;
-            seen.then_some(()).ok_or_else(|| Failed::from("nobody has seen it"))
-        })
-    });
-    let trials: BTreeSet<_> = FLAWS.iter().map(|&(_, trial)| trial).collect();
-    let sound = trials.into_iter().map(|trial| {
-        Trial::test(format!("no flaw: {trial}"), move || {
-            passes("", trial)?.then_some(()).ok_or_else(|| Failed::from("it fails all the same"))
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), broken.chain(sound).collect()).exit_code()
-}
-
-/// Whether a trial passes on a backend with this flaw.
-fn passes(flaw: &str, trial: &str) -> Result<bool, Failed> {
-    let results = tempfile::tempdir()?;
-    let output = Command::new(env::current_exe()?)
-        .args(["--exact", &format!("flawed::contract::{trial}")])
-        .env(FLAW, flaw)
-        .env("LOCK_CONFORMANCE_RESULTS", results.path())
-        .env("TMPDIR", results.path())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && text.contains("1 passed") {
-        return Ok(true);
-    }
-    if text.contains("1 failed") {
-        return Ok(false);
-    }
-    Err(Failed::from(format!("it did not run: {text}{}", String::from_utf8_lossy(&output.stderr))))
-}
-
-struct Flawed {
+/// The fixture of a backend with a flaw, or with none.
+pub(crate) struct Flawed {
     flaw: String,
     cells: Mutex<HashMap<String, Shared>>,
 }
@@ -112,6 +35,12 @@ impl Store for Spec {
 
     fn is_shared(&self) -> bool {
         false
+    }
+}
+
+impl Flawed {
+    pub(crate) fn new(flaw: String) -> Self {
+        Self { flaw, cells: Mutex::default() }
     }
 }
 
@@ -183,6 +112,7 @@ impl Broken {
     /// The bytes as they are kept.
     fn kept_data(&self, data: &[u8]) -> Vec<u8> {
         match self.flaw.as_str() {
+            "folds case" => data.to_ascii_lowercase(),
             "trims" => data.trim_ascii().into(),
             "keeps text" => String::from_utf8_lossy(data).into_owned().into(),
             "cuts off" => data[..data.len().min(1 << 20)].into(),
