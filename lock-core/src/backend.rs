@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 /// [`load`](Self::load) and [`changed`](Self::changed) that has no effect; for
 /// [`compare_and_swap`](Self::compare_and_swap) it is the same as
 /// [`OutcomeUnknown`](BackendErrorKind::OutcomeUnknown). The next call must work.
+///
+/// Every call of [`load`](Self::load) and [`compare_and_swap`](Self::compare_and_swap) must end by
+/// itself, within some seconds, also when the network swallows everything: the driver sets no limit
+/// of its own, and while a call is pending it can neither renew the lease nor write anything else.
 #[async_trait]
 pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     /// Who can reach the store: this host only, or a network.

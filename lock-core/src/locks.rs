@@ -298,8 +298,8 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when that could not be written. The locks of this client are free as soon as
-    /// others find its process dead, or its lease at its end.
+    /// [`StoreError`] when that could not be written. Then the locks of this client are free when its
+    /// processes have ended; for those who cannot see whether they live, when its lease has.
     ///
     /// # Cancel safety
     ///
