@@ -12,6 +12,7 @@ mod places;
 mod power;
 mod stores;
 mod tools;
+mod wait;
 
 use crate::trial::Trial;
 

@@ -8,7 +8,6 @@ mod servers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_core::{
@@ -16,9 +15,10 @@ use lock_core::{
     Version,
 };
 
+use super::wait::{until, within};
 use crate::fixture::Server;
 use crate::proxy::Proxy;
-use crate::scene::{LIVENESS, Scene};
+use crate::scene::Scene;
 use crate::trial::{Failure, Verdict, trials};
 use late::{
     a_release_that_arrives_late_frees_nobody_else,
@@ -105,23 +105,6 @@ async fn assert_clean(scene: &Scene, lock: &str) -> Verdict {
     within("another client", locks.acquire(lock)).await??.release().await?;
     locks.close().await?;
     Ok(())
-}
-
-/// Waits, but for no longer than anything may take.
-async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, Failure> {
-    let late = |_| Failure::failed(format!("{what} takes longer than {LIVENESS:?}"));
-    tokio::time::timeout(LIVENESS, future).await.map_err(late)
-}
-
-/// Polls until it is so.
-async fn until(what: &str, mut is: impl AsyncFnMut() -> Result<bool, Failure>) -> Verdict {
-    within(what, async {
-        while !is().await? {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(())
-    })
-    .await?
 }
 
 type Hook = Box<dyn Fn() + Send + Sync>;

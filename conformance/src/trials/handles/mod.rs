@@ -9,20 +9,12 @@ pub(crate) mod nesting;
 pub(crate) mod waiting;
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
 
 use lock_core::table::Denial;
 use lock_core::{AcquireError, Guard, Locks, Request};
-use tokio::time::timeout;
 
-use crate::scene::LIVENESS;
+use super::wait::{until, within};
 use crate::trial::{Failure, Verdict};
-
-/// Waits, but not for ever.
-async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, Failure> {
-    let late = |_| Failure::failed(format!("{what} takes for ever"));
-    timeout(LIVENESS, future).await.map_err(late)
-}
 
 /// Waits until so many wait in the store.
 async fn until_waiting(locks: &Locks, waiting: usize) -> Verdict {
@@ -37,18 +29,6 @@ async fn until_empty(locks: &Locks) -> Verdict {
         Ok(listing.holds.is_empty() && listing.waiting.is_empty())
     })
     .await
-}
-
-/// Looks again and again until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> Result<bool, Failure>) -> Verdict {
-    let end = Instant::now() + LIVENESS;
-    while !is_so().await? {
-        if Instant::now() > end {
-            return Err(Failure::failed(format!("{what}: not seen")));
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    Ok(())
 }
 
 /// Whether somebody could take this now. What is taken is given back at once.

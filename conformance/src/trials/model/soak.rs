@@ -9,7 +9,8 @@ use lock_core::{AcquireError, Guard, LockBackend, Locks, Request, Task};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::scene::{LIVENESS, Scene};
+use super::super::wait::{until, within};
+use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
 
 const CLIENTS: u64 = 3;
@@ -49,7 +50,7 @@ async fn one_soak(scene: &Scene, case: u64) -> Verdict {
     let backend = scene.open(&store.spec())?;
     let mut guards: Vec<_> = survivors.iter().map(|(_, guard)| guard.id()).collect();
     guards.sort();
-    until("the table is what the guards say", || async {
+    until("the table is what the guards say", async || {
         let listing = read(&backend).await?.list();
         let mut holds: Vec<_> = listing.holds.iter().map(|hold| hold.id).collect();
         holds.sort();
@@ -61,7 +62,7 @@ async fn one_soak(scene: &Scene, case: u64) -> Verdict {
     }
     drop(survivors);
     for (locks, _) in &clients {
-        within("the close", locks.close()).await?;
+        within("the close", locks.close()).await??;
     }
     let left = read(&backend).await?;
     if left.is_empty() {
@@ -93,7 +94,7 @@ async fn work(clients: &[(Locks, Faults)], seed: u64, referee: &Referee) -> Vec<
         all.spawn(victim(locks.clone(), seeds.fork()));
     }
     let mut survivors = Vec::new();
-    while let Some(ended) = within("the work", all.join_next()).await {
+    while let Some(ended) = within("the work", all.join_next()).await.expect("work ends") {
         survivors.extend(ended.expect("nobody saw anything wrong"));
     }
     survivors
@@ -171,25 +172,6 @@ async fn victim(locks: Locks, mut rng: fastrand::Rng) -> Option<Left> {
     None
 }
 
-/// Waits, but not for ever.
-async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    timeout(LIVENESS, future).await.unwrap_or_else(|_| panic!("{what} takes for ever"))
-}
-
-/// Asks until it is so.
-async fn until<F: Future<Output = Result<bool, Failure>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> Verdict {
-    let asks = async {
-        while !ask().await? {
-            sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    };
-    within(what, asks).await
-}
-
 #[cfg(test)]
 mod tests {
     use lock_core::process::ProcessSet;
@@ -216,7 +198,7 @@ mod tests {
             faults.calm();
         }
         let closes = clients.iter().map(|(locks, _)| locks.close());
-        for closed in within("the close", join_all(closes)).await {
+        for closed in within("the close", join_all(closes)).await.expect("closing ends") {
             closed.unwrap();
         }
         for (_, faults) in &clients {
