@@ -13,13 +13,13 @@ use crate::trial::{Failure, Verdict, trials};
 use crate::worker::{Order, Report};
 
 trials!("contract":
-    a_load_is_as_new_as_what_anybody_was_told,
-    of_many_with_the_same_expectation_one_swaps,
-    threads_lose_no_update,
-    processes_lose_no_update,
+    #[random] a_load_is_as_new_as_what_anybody_was_told,
+    #[random] of_many_with_the_same_expectation_one_swaps,
+    #[random] threads_lose_no_update,
+    #[random] processes_lose_no_update,
     what_was_acknowledged_is_there_for_who_comes_later,
     what_was_acknowledged_is_there_when_its_client_is_killed,
-    a_client_opens_while_others_write,
+    #[random] a_client_opens_while_others_write,
     two_stores_are_independent,
     a_store_is_named_without_its_secret,
     a_store_says_who_can_reach_it,
@@ -195,7 +195,7 @@ fn what_was_acknowledged_is_there_for_who_comes_later(scene: &Scene) -> Verdict 
 }
 
 fn what_was_acknowledged_is_there_when_its_client_is_killed(scene: &Scene) -> Verdict {
-    for round in 1..=scene.cases(3) as u64 {
+    for round in 1..=3 {
         let mut worker = scene.worker("writer")?;
         assert_eq!(worker.call(Order::Count(3))?, Report::Done);
         worker.kill()?;
@@ -302,7 +302,7 @@ fn a_hint_is_only_a_hint(scene: &Scene) -> Verdict {
             assert!(hints < HINTS_MAX, "it says that the cell has moved, and it never has");
         }
         // It is pending while the same client works and another one writes; and it does not fail.
-        for round in 0..scene.cases(5) as u64 {
+        for round in 0..5_u64 {
             let seen = load(&*one).await?.version;
             let told = timeout(LOOK, one.changed(seen));
             let (told, written) = tokio::join!(told, async {
