@@ -188,6 +188,18 @@ impl Scene {
         Err(Failure::skipped("the store is in the memory of one process"))
     }
 
+    /// Skips the trial where the store does not tell of changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Skipped`].
+    pub fn needs_hints(&self) -> Result<(), Failure> {
+        if self.store.tells_of_changes() {
+            return Ok(());
+        }
+        Err(Failure::skipped("the store does not tell of changes"))
+    }
+
     /// The server, or the trial is skipped.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use lock_core::{
     BackendError, BackendErrorKind, LockBackend, MemoryBackend, Reach, Snapshot, Swap, Version,
 };
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// The variable that chooses a flaw, or none.
 const FLAW: &str = "LOCK_CONFORMANCE_FLAW";
@@ -45,6 +46,7 @@ const FLAWS: &[(&str, &str)] = &[
     ("one cell for all stores", "two_stores_are_independent"),
     ("shows the secret", "a_store_is_named_without_its_secret"),
     ("changes its reach", "a_store_says_who_can_reach_it"),
+    ("hints in secret", "a_change_is_told"),
     ("always hints", "a_hint_is_only_a_hint"),
     ("cannot hint", "a_hint_is_only_a_hint"),
     ("a hint blocks the client", "a_hint_is_only_a_hint"),
@@ -103,15 +105,22 @@ struct Shared {
     replica: MemoryBackend,
 }
 
-struct Spec(String);
+struct Spec {
+    spec: String,
+    hints: bool,
+}
 
 impl Store for Spec {
     fn spec(&self) -> String {
-        self.0.clone()
+        self.spec.clone()
     }
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn tells_of_changes(&self) -> bool {
+        self.hints
     }
 }
 
@@ -123,7 +132,8 @@ impl Fixture for Flawed {
     fn start(&self) -> Start {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Spec(format!("flawed://user:pass{number}word@host/{number}"))))
+        let spec = format!("flawed://user:pass{number}word@host/{number}");
+        Ok(Box::new(Spec { spec, hints: self.flaw != "hints in secret" }))
     }
 
     fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
@@ -277,7 +287,7 @@ impl LockBackend for Broken {
         swap
     }
 
-    async fn changed(&self, _seen: Version) -> Result<(), BackendError> {
+    async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         match self.flaw.as_str() {
             "always hints" => Ok(()),
             "cannot hint" => Err(Self::error(BackendErrorKind::Unavailable)),
@@ -285,7 +295,12 @@ impl LockBackend for Broken {
                 self.jammed.store(true, Ordering::Relaxed);
                 std::future::pending().await
             }
-            _ => std::future::pending().await,
+            _ => {
+                while self.shared.cell.snapshot().version <= seen {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            }
         }
     }
 }
