@@ -48,6 +48,13 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// Whether it tells of changes: [`changed`](LockBackend::changed) is more than the default.
+    ///
+    /// If it does, it has to do so whenever it can be reached.
+    fn tells_of_changes(&self) -> bool {
+        false
+    }
+
     /// The directory in which it keeps everything, if it is made of files.
     fn directory(&self) -> Option<&Path> {
         None

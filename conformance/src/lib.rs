@@ -81,7 +81,9 @@
 //! # A long run
 //!
 //! `LOCK_CONFORMANCE_SOAK_SECONDS=3600 cargo test --test conformance` repeats all trials that draw new
-//! cases, with new seeds, until the time is over or one fails.
+//! cases, with new seeds, until the time is over or one fails. Each draws four times the cases of an
+//! everyday run, or `LOCK_CONFORMANCE_EFFORT` times, and kills its processes at every point that they
+//! pass and not only at some of them. All of them are done once, even if that takes longer.
 //!
 //! # Workers
 //!

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub struct Scene {
     seed: u64,
     trial: &'static str,
     effort: usize,
+    has_drawn: AtomicBool,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     evidence: tempfile::TempDir,
 }
@@ -46,8 +48,8 @@ impl Scene {
     ) -> Result<Self, Failure> {
         let store = fixture.start()?;
         let evidence = tempfile::Builder::new().prefix("conformance-").tempdir()?;
-        let counts = Mutex::default();
-        Ok(Self { fixture, store, seed, trial, effort, counts, evidence })
+        let (has_drawn, counts) = (AtomicBool::default(), Mutex::default());
+        Ok(Self { fixture, store, seed, trial, effort, has_drawn, counts, evidence })
     }
 
     /// The name of the backend.
@@ -76,12 +78,20 @@ impl Scene {
 
     /// A source of chance that goes on from the seed; `stream` makes several of them differ.
     pub fn random(&self, stream: u64) -> fastrand::Rng {
+        self.has_drawn.store(true, Ordering::Relaxed);
         fastrand::Rng::with_seed(self.seed ^ stream.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    /// How many cases to do where `short` are enough for an everyday run.
+    /// How many cases to do where `short` are enough for an everyday run; none is like another,
+    /// by chance or because clients race.
     pub fn cases(&self, short: usize) -> usize {
+        self.has_drawn.store(true, Ordering::Relaxed);
         short * self.effort
+    }
+
+    /// Whether another run would be a new one.
+    pub(crate) fn has_drawn(&self) -> bool {
+        self.has_drawn.load(Ordering::Relaxed)
     }
 
     /// Counts something for the table of results: operations, kills, restarts, faults, cases.
@@ -176,6 +186,18 @@ impl Scene {
             return Ok(());
         }
         Err(Failure::skipped("the store is in the memory of one process"))
+    }
+
+    /// Skips the trial where the store does not tell of changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Skipped`].
+    pub fn needs_hints(&self) -> Result<(), Failure> {
+        if self.store.tells_of_changes() {
+            return Ok(());
+        }
+        Err(Failure::skipped("the store does not tell of changes"))
     }
 
     /// The server, or the trial is skipped.

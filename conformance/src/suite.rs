@@ -3,6 +3,7 @@
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,13 @@ use crate::{catalogue, worker};
 pub(crate) const SEED: &str = "LOCK_CONFORMANCE_SEED";
 /// The variable that makes a run a long one, of so many seconds for each backend.
 pub(crate) const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
+/// The variable that makes each trial draw so many times the cases of an everyday run.
+pub(crate) const EFFORT: &str = "LOCK_CONFORMANCE_EFFORT";
+
+/// The effort of a long run, if none is given: to start a store and its clients costs as much as an
+/// everyday run of most trials, so that more of the time goes into cases, and more befalls one store;
+/// and yet a round of all trials is over in minutes.
+const EFFORT_OF_SOAK: usize = 4;
 
 /// Runs the suite on these backends, as the `main` of a test binary with `harness = false`.
 ///
@@ -28,7 +36,7 @@ pub fn run(fixtures: &[Arc<dyn Fixture>]) -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let results = Arc::new(Mutex::new(Results::default()));
-    let soak = env::var(SOAK).ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let soak = number(SOAK).map(Duration::from_secs);
     let mut trials = Vec::new();
     for fixture in fixtures {
         let all = catalogue();
@@ -53,8 +61,7 @@ fn short(fixture: &Arc<dyn Fixture>, trial: Trial, results: &Shared) -> libtest_
     let (fixture, results) = (fixture.clone(), results.clone());
     let name = format!("{}::{}", fixture.name(), trial.name);
     libtest_mimic::Trial::ignorable_test(name, move || {
-        let seed = seed();
-        let row = perform(&fixture, trial, seed);
+        let row = perform(&fixture, trial, seed(), number(EFFORT).unwrap_or(1));
         let end = row.end.clone();
         results.lock().unwrap_or_else(PoisonError::into_inner).add(row);
         match end {
@@ -65,34 +72,42 @@ fn short(fixture: &Arc<dyn Fixture>, trial: Trial, results: &Shared) -> libtest_
     })
 }
 
-/// All trials that draw new cases, one after the other, until the time is over.
+/// All trials that draw new cases, one after the other, until the time is over; each once at least.
 fn long(fixture: &Arc<dyn Fixture>, time: Duration, results: &Shared) -> libtest_mimic::Trial {
     let (fixture, results) = (fixture.clone(), results.clone());
     libtest_mimic::Trial::test(format!("{}::soak", fixture.name()), move || {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
+        let deadline = Instant::now() + time;
+        let effort = number(EFFORT).unwrap_or(EFFORT_OF_SOAK);
+        for round in 0_u64.. {
             for trial in catalogue().filter(|trial| trial.random) {
-                let row = perform(&fixture, trial, fastrand::u64(..));
+                if round > 0 && Instant::now() > deadline {
+                    return Ok(());
+                }
+                let row = perform(&fixture, trial, fastrand::u64(..), effort);
                 let end = row.end.clone();
                 results.lock().unwrap_or_else(PoisonError::into_inner).add(row);
                 if let Err(Failure::Failed(what)) = end {
-                    return Err(Failed::from(what));
+                    let name = format!("{}::{}", fixture.name(), trial.name);
+                    return Err(Failed::from(format!("{name} in round {}: {what}", round + 1)));
                 }
             }
         }
-        Ok(())
+        unreachable!("the deadline comes before 2^64 rounds")
     })
 }
 
 fn seed() -> u64 {
-    let given = env::var(SEED).ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| fastrand::u64(..))
+    number(SEED).unwrap_or_else(|| fastrand::u64(..))
 }
 
-fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Row {
+fn number<N: FromStr>(variable: &str) -> Option<N> {
+    env::var(variable).ok()?.parse().ok()
+}
+
+fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64, effort: usize) -> Row {
     let started = Instant::now();
     let mut row = Row::new(fixture.name(), trial.name, seed);
-    let scene = match Scene::set(fixture.clone(), trial.name, seed, 1) {
+    let scene = match Scene::set(fixture.clone(), trial.name, seed, effort) {
         Ok(scene) => scene,
         Err(failure) => {
             row.end = Err(failure);
@@ -104,8 +119,12 @@ fn perform(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Row {
     row.seconds = started.elapsed().as_secs_f64();
     if let Err(Failure::Failed(what)) = &mut row.end {
         let kept = scene.keep();
+        let variables = match effort {
+            1 => format!("{SEED}={seed}"),
+            _ => format!("{SEED}={seed} {EFFORT}={effort}"),
+        };
         *what = format!(
-            "{what}\n  replay with {SEED}={seed} and the name of the trial, --exact\n  evidence in {}",
+            "{what}\n  replay with {variables} and the name of the trial, --exact\n  evidence in {}",
             kept.display()
         );
     }
@@ -123,7 +142,12 @@ pub fn attempt(fixture: &Arc<dyn Fixture>, trial: Trial, seed: u64) -> Verdict {
 
 fn look(trial: Trial, scene: &Scene) -> Verdict {
     let end = catch_unwind(AssertUnwindSafe(|| (trial.run)(scene)));
-    end.unwrap_or_else(|panic| Err(Failure::Failed(text_of(&*panic))))
+    end.unwrap_or_else(|panic| Err(Failure::Failed(text_of(&*panic))))?;
+    match (trial.random, scene.has_drawn()) {
+        (false, true) => Err(Failure::failed("it draws cases, and is not marked as random")),
+        (true, false) => Err(Failure::failed("it is marked as random, and draws nothing")),
+        _ => Ok(()),
+    }
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

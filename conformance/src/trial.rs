@@ -71,7 +71,8 @@ pub type Verdict = Result<(), Failure>;
 pub struct Trial {
     /// Its layer and what it proves: `contract::a_cell_is_created_once`.
     pub name: &'static str,
-    /// Whether every run draws new cases, so that running it for longer proves more.
+    /// Whether every run draws new cases, so that running it for longer proves more: whether it
+    /// calls [`Scene::random`] or [`Scene::cases`].
     pub random: bool,
     /// Looks at the property.
     pub run: fn(&Scene) -> Verdict,

@@ -127,6 +127,12 @@ fn good_histories_are_good() {
             Tale::held("1/3", ("a/x", EXCLUSIVE), [20, 32, 40, 41], 5),
             Tale::held("4", ("a", EXCLUSIVE), [20, 92, 94, 95], 8),
         ],
+        // One has more than what encloses both, and a fence of its own for that.
+        &[
+            Tale::held("1", ("a/x", EXCLUSIVE), [0, 1, 90, 91], 5),
+            Tale::held("1/2", ("a", EXCLUSIVE), [2, 10, 20, 21], 7),
+            Tale::held("1/3", ("a/x", SHARED), [30, 40, 50, 51], 5),
+        ],
         // Refused for a hold, for a waiter, and timed out behind one.
         &[
             Tale::held("1", ("a", EXCLUSIVE), [0, 10, 50, 51], 5),
@@ -197,6 +203,11 @@ fn fences_grow() {
             Tale::held("1", ("a/x", SHARED), [0, 1, 90, 91], 5),
             Tale::held("1/2", ("a/x", EXCLUSIVE), [2, 10, 20, 21], 5),
             Tale::held("1/3", ("a/x", EXCLUSIVE), [30, 40, 50, 51], 5),
+        ],
+        &[
+            Tale::held("1", ("a/x", EXCLUSIVE), [0, 1, 90, 91], 5),
+            Tale::held("1/2", ("a", EXCLUSIVE), [2, 10, 20, 21], 7),
+            Tale::held("1/3", ("a/x", SHARED), [30, 40, 50, 51], 6),
         ],
     ];
     for tales in bad {

@@ -44,6 +44,7 @@ pub(crate) fn write(backends_min: usize) -> Result<(), Failure> {
     let path = directory().join("matrix.md");
     fs::write(&path, matrix.to_markdown()).map_err(|e| format!("{}: {e}", path.display()))?;
     println!("xtask: {} written", path.display());
+    println!("xtask: {}", matrix.summary());
     let backends = matrix.backends().len();
     if backends < backends_min {
         return Err(format!("{backends} backends left results, not {backends_min}"));
@@ -116,20 +117,23 @@ impl Matrix {
         wrong
     }
 
-    fn totals(&self) -> BTreeMap<&str, u64> {
-        let mut totals = BTreeMap::new();
-        for (what, times) in self.cells.values().flat_map(|cell| &cell.counts) {
-            *totals.entry(what.as_str()).or_default() += times;
+    /// What was done in all.
+    fn summary(&self) -> String {
+        let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+        for cell in self.cells.values() {
+            *totals.entry("runs of trials").or_default() += cell.runs + cell.failed.len() as u64;
+            for (what, times) in &cell.counts {
+                *totals.entry(what).or_default() += times;
+            }
         }
-        totals
+        let totals: Vec<_> = totals.iter().map(|(what, times)| format!("{times} {what}")).collect();
+        format!("In all: {}.", totals.join(", "))
     }
 
     fn to_markdown(&self) -> String {
         let backends = self.backends();
         let mut out = String::from("# Results of the conformance suite\n\n");
-        let totals = self.totals();
-        let totals: Vec<_> = totals.iter().map(|(what, n)| format!("{n} {what}")).collect();
-        let _ = writeln!(out, "In all: {}.\n", totals.join(", "));
+        let _ = writeln!(out, "{}\n", self.summary());
         let heads: Vec<_> = std::iter::once("property").chain(backends.iter().copied()).collect();
         let _ = writeln!(out, "| {} |", heads.join(" | "));
         let _ = writeln!(out, "|---|{}", "---|".repeat(backends.len()));
@@ -205,7 +209,7 @@ mod tests {
     fn cases_of_all_runs_are_added_up() {
         let matrix = matrix(&[("a", "x", "passed"), ("a", "x", "passed")]);
         assert!(matrix.wrong().is_empty());
-        assert!(matrix.to_markdown().contains("In all: 4 cases.\n"));
+        assert!(matrix.to_markdown().contains("In all: 4 cases, 2 runs of trials.\n"));
         assert!(matrix.to_markdown().contains("| x | passed, 4 |"));
     }
 }

@@ -40,9 +40,8 @@ pub(super) fn check(spans: &Spans) -> Option<Violation> {
             for trail in around(&trails, &lock.name) {
                 let run = if lock.is_exclusive() { &trail.all } else { &trail.exclusive };
                 let wrong = run.not_smaller(lock.fence).find(|(other, other_lock)| {
-                    let is_same = lock.fence == other_lock.fence;
-                    let is_lent = is_same && is_lent(spans, span, lock, other, other_lock);
-                    !in_line(&other.task, &span.task) && !is_lent
+                    !in_line(&other.task, &span.task)
+                        && !is_lent(spans, span, lock, other, other_lock)
                 });
                 if let Some((other, other_lock)) = wrong {
                     let text = format!(
@@ -77,14 +76,19 @@ fn around<'t, 's>(
     here.filter_map(|name| trails.get(name)).chain(below)
 }
 
-/// Whether both carry the fence of an exclusive hold that encloses both: they write in turn.
+/// Whether the first carries the fence of an exclusive hold that encloses both.
+///
+/// If that covers the other lock too, both carry it: they write in turn. If not, the other had more
+/// than the task that both work for, and a fence of its own for that.
 fn is_lent(spans: &Spans, one: &Span, lock: &Lock, other: &Span, other_lock: &Lock) -> bool {
     let covers = |high: &Lock, low: &Lock| {
         high.name.len() <= low.name.len() && relation(&high.name, &low.name) != Relation::Apart
     };
     spans.around(&one.task).filter(|above| above.task.contains(&other.task)).any(|above| {
         let mut exclusive = above.locks.iter().filter(|high| high.is_exclusive());
-        exclusive
-            .any(|high| high.fence == lock.fence && covers(high, lock) && covers(high, other_lock))
+        exclusive.any(|high| {
+            let lends = high.fence == lock.fence && covers(high, lock);
+            lends && (high.fence == other_lock.fence || !covers(high, other_lock))
+        })
     })
 }

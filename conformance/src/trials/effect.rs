@@ -13,10 +13,10 @@ use crate::updates::{Update, lines};
 use crate::worker::{Order, Report, Worker};
 
 trials!("effect":
-    updates_by_clients_of_one_process_are_not_lost,
-    updates_by_processes_are_not_lost,
+    #[random] updates_by_clients_of_one_process_are_not_lost,
+    #[random] updates_by_processes_are_not_lost,
     #[random] updates_are_not_lost_when_processes_are_killed,
-    a_fenced_resource_refuses_every_older_token,
+    #[random] a_fenced_resource_refuses_every_older_token,
     a_fenced_resource_refuses_a_paused_writer,
 );
 
@@ -100,6 +100,8 @@ fn done(report: &Report) -> Verdict {
 struct Sheet {
     directory: PathBuf,
     file: PathBuf,
+    /// How many lines each writer writes.
+    times: usize,
 }
 
 impl Sheet {
@@ -107,7 +109,7 @@ impl Sheet {
         let directory = scene.evidence();
         let file = directory.join("sheet");
         std::fs::write(&file, "")?;
-        Ok(Self { directory, file })
+        Ok(Self { directory, file, times: scene.cases(TIMES) })
     }
 
     fn update(&self, number: usize) -> Update {
@@ -116,7 +118,7 @@ impl Sheet {
             file: self.file.clone(),
             notes: self.directory.join(format!("notes-{number}")),
             writer: number.to_string(),
-            times: TIMES,
+            times: self.times,
         }
     }
 

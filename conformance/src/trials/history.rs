@@ -191,7 +191,7 @@ fn file(scene: &Scene, number: usize) -> PathBuf {
 }
 
 fn play(scene: &Scene, number: u64) -> Play {
-    Play { seed: scene.random(100 + number).u64(..), lines: LINES, requests: REQUESTS }
+    Play { seed: scene.random(100 + number).u64(..), lines: LINES, requests: scene.cases(REQUESTS) }
 }
 
 /// Merges what all have written, and checks it.

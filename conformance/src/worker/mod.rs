@@ -92,7 +92,7 @@ pub enum Order {
     Play(Play),
     /// Adds lines to a file under a lock.
     Update(Update),
-    /// Gives back everything and ends.
+    /// Gives back everything; the worker ends with its input.
     Close,
 }
 

@@ -1,4 +1,4 @@
-//! The side of the worker: takes orders until it is told to close, its input ends, or it is killed.
+//! The side of the worker: takes orders until its input ends, or it is killed.
 
 use std::collections::HashMap;
 use std::env;
@@ -92,14 +92,9 @@ pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
             }
         });
         while let Some(Numbered(number, order)) = orders.recv().await {
-            let closes = matches!(order, Order::Close);
             let job = state.clone().obey(number, order);
             let job = tokio::spawn(async move { tell(number, job.await) });
             state.requests().entry(number).or_default().job = Some(job.abort_handle());
-            if closes {
-                let _ = job.await;
-                return;
-            }
         }
     });
     Some(ExitCode::SUCCESS)

@@ -93,6 +93,10 @@ impl Store for Cell {
         }))
     }
 
+    fn tells_of_changes(&self) -> bool {
+        true
+    }
+
     fn server(&self) -> Option<&dyn Server> {
         Some(self)
     }

@@ -12,6 +12,7 @@ use lock_core::{
     BackendError, BackendErrorKind, LockBackend, MemoryBackend, Reach, Snapshot, Swap, Version,
 };
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// The fixture of a backend with a flaw, or with none.
 pub(crate) struct Flawed {
@@ -26,15 +27,22 @@ struct Shared {
     replica: MemoryBackend,
 }
 
-struct Spec(String);
+struct Spec {
+    spec: String,
+    hints: bool,
+}
 
 impl Store for Spec {
     fn spec(&self) -> String {
-        self.0.clone()
+        self.spec.clone()
     }
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn tells_of_changes(&self) -> bool {
+        self.hints
     }
 }
 
@@ -52,7 +60,8 @@ impl Fixture for Flawed {
     fn start(&self) -> Start {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Spec(format!("flawed://user:pass{number}word@host/{number}"))))
+        let spec = format!("flawed://user:pass{number}word@host/{number}");
+        Ok(Box::new(Spec { spec, hints: self.flaw != "hints in secret" }))
     }
 
     fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
@@ -207,7 +216,7 @@ impl LockBackend for Broken {
         swap
     }
 
-    async fn changed(&self, _seen: Version) -> Result<(), BackendError> {
+    async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         match self.flaw.as_str() {
             "always hints" => Ok(()),
             "cannot hint" => Err(Self::error(BackendErrorKind::Unavailable)),
@@ -215,7 +224,12 @@ impl LockBackend for Broken {
                 self.jammed.store(true, Ordering::Relaxed);
                 std::future::pending().await
             }
-            _ => std::future::pending().await,
+            _ => {
+                while self.shared.cell.snapshot().version <= seen {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ const FLAWS: &[(&str, &str)] = &[
     ("one cell for all stores", "contract::two_stores_are_independent"),
     ("shows the secret", "contract::a_store_is_named_without_its_secret"),
     ("changes its reach", "contract::a_store_says_who_can_reach_it"),
+    ("hints in secret", "contract::a_change_is_told"),
     ("always hints", "contract::a_hint_is_only_a_hint"),
     ("cannot hint", "contract::a_hint_is_only_a_hint"),
     ("a hint blocks the client", "contract::a_hint_is_only_a_hint"),

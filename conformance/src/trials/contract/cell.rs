@@ -14,10 +14,10 @@ trials!("contract":
     an_absent_cell_is_not_swapped,
     a_swap_from_another_version_changes_nothing,
     a_swap_of_the_same_bytes_is_a_swap,
-    any_bytes_come_back,
-    three_megabytes_come_back_or_are_refused,
+    #[random] any_bytes_come_back,
+    #[random] three_megabytes_come_back_or_are_refused,
     versions_go_up_to_the_last,
-    versions_may_skip,
+    #[random] versions_may_skip,
     foreign_data_is_an_error_and_never_an_absent_cell,
 );
 

@@ -4,25 +4,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use lock_core::{LockBackend, Swap, Version};
+use lock_core::{BackendError, LockBackend, Swap, Version};
 use tokio::time::timeout;
 
 use crate::cell::{add_one, load, number, put, swap};
-use crate::scene::Scene;
+use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict, trials};
 use crate::worker::{Order, Report};
 
 trials!("contract":
-    a_load_is_as_new_as_what_anybody_was_told,
-    of_many_with_the_same_expectation_one_swaps,
-    threads_lose_no_update,
-    processes_lose_no_update,
+    #[random] a_load_is_as_new_as_what_anybody_was_told,
+    #[random] of_many_with_the_same_expectation_one_swaps,
+    #[random] threads_lose_no_update,
+    #[random] processes_lose_no_update,
     what_was_acknowledged_is_there_for_who_comes_later,
     what_was_acknowledged_is_there_when_its_client_is_killed,
-    a_client_opens_while_others_write,
+    #[random] a_client_opens_while_others_write,
     two_stores_are_independent,
     a_store_is_named_without_its_secret,
     a_store_says_who_can_reach_it,
+    a_change_is_told,
     a_hint_is_only_a_hint,
 );
 
@@ -195,7 +196,7 @@ fn what_was_acknowledged_is_there_for_who_comes_later(scene: &Scene) -> Verdict 
 }
 
 fn what_was_acknowledged_is_there_when_its_client_is_killed(scene: &Scene) -> Verdict {
-    for round in 1..=scene.cases(3) as u64 {
+    for round in 1..=3 {
         let mut worker = scene.worker("writer")?;
         assert_eq!(worker.call(Order::Count(3))?, Report::Done);
         worker.kill()?;
@@ -287,9 +288,46 @@ fn a_store_says_who_can_reach_it(scene: &Scene) -> Verdict {
     Ok(())
 }
 
+/// How long to look at a store that may never tell.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn a_change_is_told(scene: &Scene) -> Verdict {
+    let (one, other) = (scene.backend()?, scene.backend()?);
+    let tells = scene.store().tells_of_changes();
+    scene.block_on(async {
+        for data in [b"first", b"again", b"third"] {
+            let seen = load(&*one).await?.version;
+            // Written while it is asked, when the question may not have arrived, and before.
+            let (asked, written) = tokio::join!(told(&*one, seen, tells), put(&*other, data));
+            written?;
+            if asked? != tells || told(&*one, seen, tells).await? != tells {
+                let text = if tells {
+                    "it does not tell of a change, though its fixture says it does"
+                } else {
+                    "it tells of a change, and its fixture does not say so"
+                };
+                return Err(Failure::failed(text));
+            }
+        }
+        Ok(())
+    })?;
+    scene.needs_hints()
+}
+
+/// Whether it tells that the cell has moved, with all the time it needs if it `has_to`.
+async fn told(
+    backend: &dyn LockBackend,
+    seen: Version,
+    has_to: bool,
+) -> Result<bool, BackendError> {
+    let time = if has_to { LIVENESS } else { LOOK };
+    match timeout(time, backend.changed(seen)).await {
+        Ok(told) => told.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
 fn a_hint_is_only_a_hint(scene: &Scene) -> Verdict {
-    /// How long to look at a store that may never tell.
-    const LOOK: Duration = Duration::from_millis(50);
     const HINTS_MAX: usize = 20;
     let (one, other) = (scene.backend()?, scene.backend()?);
     scene.block_on(async {
@@ -302,7 +340,7 @@ fn a_hint_is_only_a_hint(scene: &Scene) -> Verdict {
             assert!(hints < HINTS_MAX, "it says that the cell has moved, and it never has");
         }
         // It is pending while the same client works and another one writes; and it does not fail.
-        for round in 0..scene.cases(5) as u64 {
+        for round in 0..5_u64 {
             let seen = load(&*one).await?.version;
             let told = timeout(LOOK, one.changed(seen));
             let (told, written) = tokio::join!(told, async {

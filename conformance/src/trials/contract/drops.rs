@@ -85,7 +85,7 @@ fn a_dropped_hint_changes_nothing(scene: &Scene) -> Verdict {
     const HINTS: usize = 20;
     let (one, other) = (scene.backend()?, scene.backend()?);
     scene.block_on(async {
-        for polls in (0..4).cycle().take(scene.cases(HINTS)) {
+        for polls in (0..4).cycle().take(HINTS) {
             let seen = put(&*one, b"seen").await?;
             // Not waited for between polls, since it may never be woken.
             {

@@ -1,12 +1,12 @@
 //! Workers at work at random, killed and stopped at random.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock_core::table::Listing;
 use rustix::process::Signal;
 
-use crate::scene::Scene;
+use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
 use crate::worker::{Held, INHERITED, Order, Report, TAKEN, Worker};
 
@@ -48,8 +48,9 @@ pub(super) fn workers_that_are_killed_and_stopped_at_random_share_nothing(
                 return Err(Failure::failed(format!("worker {at} does not go on: {report:?}")));
             }
         }
+        until_more_is_taken(scene)?;
+        // When it strikes is up to chance, and how long one is stopped: nothing is waited for.
         let [before, between] = [(); 2].map(|()| Duration::from_micros(random.u64(0..20_000)));
-        // The pace of the blows, not a wait for anything.
         thread::sleep(before);
         let stops = random.bool();
         if stops {
@@ -78,6 +79,24 @@ pub(super) fn workers_that_are_killed_and_stopped_at_random_share_nothing(
     settle(scene, victims)
 }
 
+/// After each blow they go on, and so the next one strikes workers at work.
+fn until_more_is_taken(scene: &Scene) -> Verdict {
+    let end = Instant::now() + LIVENESS;
+    let before = size(scene, TAKEN);
+    while size(scene, TAKEN) == before {
+        if Instant::now() > end {
+            return Err(Failure::failed("nobody gets a lock any more"));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The size of a file that workers write to.
+fn size(scene: &Scene, file: &str) -> u64 {
+    std::fs::metadata(scene.evidence().join(file)).map_or(0, |file| file.len())
+}
+
 /// Everybody who lives has what it had, and all that the dead had is free.
 fn settle(scene: &Scene, mut victims: Vec<Victim>) -> Verdict {
     for victim in &mut victims {
@@ -94,11 +113,7 @@ fn settle(scene: &Scene, mut victims: Vec<Victim>) -> Verdict {
         }
     }
     for (what, counted) in [(TAKEN, "operations"), (INHERITED, "inherited")] {
-        let bytes = std::fs::metadata(scene.evidence().join(what)).map_or(0, |file| file.len());
-        if bytes == 0 && what == TAKEN {
-            return Err(Failure::failed("nobody got a lock"));
-        }
-        scene.count(counted, usize::try_from(bytes).unwrap_or(usize::MAX));
+        scene.count(counted, usize::try_from(size(scene, what)).unwrap_or(usize::MAX));
     }
     for victim in victims {
         victim.worker.close()?;
@@ -106,7 +121,7 @@ fn settle(scene: &Scene, mut victims: Vec<Victim>) -> Verdict {
     let fresh = scene.locks()?.blocking();
     let owns = (0..WORKERS).map(|at| format!("own/{at}"));
     for name in LOCKS.map(String::from).into_iter().chain(owns) {
-        fresh.acquire_timeout(name.as_str(), crate::scene::LIVENESS)?.release()?;
+        fresh.acquire_timeout(name.as_str(), LIVENESS)?.release()?;
     }
     match fresh.list()? {
         Listing { holds, waiting, .. } if holds.is_empty() && waiting.is_empty() => Ok(()),

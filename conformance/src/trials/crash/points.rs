@@ -1,6 +1,7 @@
 //! Runs a script again and again, and each time kills or stops its process at another moment of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,6 +11,7 @@ use lock_core::failpoint::Point;
 use lock_core::process::Liveness;
 use lock_core::table::{Listing, LockTable};
 use lock_core::{AcquireError, BlockingGuard, BlockingLocks, Request};
+use rustix::process::Signal;
 
 use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
@@ -19,6 +21,14 @@ use crate::worker::{Held, Order, Report, Worker, WorkerOptions};
 const SUBJECT: &str = "subject";
 /// A lock that somebody else holds all the time.
 const BYSTANDERS: &str = "bystander/own";
+
+/// How often a script is run undisturbed: what is passed each time is passed again.
+const REHEARSALS: usize = 3;
+/// How often a script is run for a pass that the timing may prevent.
+const TRIES_MAX: usize = 20;
+/// How many passes of one point are tried in a long run, besides the first.
+const HITS_MAX: usize = 50;
+const SIGKILL: i32 = Signal::KILL.as_raw();
 
 /// What a process does while it is killed or stopped.
 pub(super) struct Script {
@@ -88,9 +98,10 @@ impl Stage<'_> {
     }
 
     pub(super) fn close(&mut self) -> Verdict {
-        self.hits = self.now_hit()?;
         self.holds().clear();
-        self.does(Order::Close)
+        self.does(Order::Close)?;
+        self.hits = self.now_hit()?;
+        Ok(())
     }
 
     /// What is before this is left to other scripts.
@@ -170,33 +181,50 @@ struct Set<'a> {
     bystander: BlockingGuard,
 }
 
-/// Runs a script once, undisturbed, and returns how often each point was passed in it.
-pub(super) fn rehearse(scene: &Scene, script: &Script) -> Result<Hits, Failure> {
-    Ok(Set::new(scene, script)?.perform(None)?.1)
+/// How often points were passed in a run: before what it is about, and by its end.
+struct Run {
+    from: Hits,
+    to: Hits,
+    /// Whether its plan came true.
+    is_struck: bool,
 }
 
-/// Kills and stops the subject of a script at each first pass of a point and at one drawn, in a long run at all.
+/// Runs a script once, undisturbed, and returns how often each point was passed in it.
+pub(super) fn rehearse(scene: &Scene, script: &Script) -> Result<Hits, Failure> {
+    Ok(Set::new(scene, script)?.perform(None)?.to)
+}
+
+/// Kills and stops the subject of a script at each first pass of a point and at one drawn, in a long
+/// run at all that there are.
 pub(super) fn survive(scene: &Scene, script: &Script) -> Verdict {
     let set = Set::new(scene, script)?;
-    let (from, to) = set.perform(None)?;
-    for (stream, (name, last)) in (0..).zip(to) {
-        let first = from.get(&name).copied().unwrap_or_default() + 1;
-        let hits = if scene.cases(1) > 1 {
-            (first..=last).collect()
-        } else {
-            let mut random = scene.random(stream);
-            let drawn = random.u64(first..=last.max(first));
-            [first, drawn].into_iter().filter(|hit| *hit <= last).collect()
-        };
-        let hits: BTreeSet<u64> = hits;
-        for hit in hits {
+    let mut rehearsals = Vec::new();
+    for _ in 0..REHEARSALS {
+        rehearsals.push(set.perform(None)?);
+    }
+    for (stream, point) in (0..).zip(all_points()) {
+        let hits = |hits: &Hits| hits.get(point).copied().unwrap_or_default();
+        let first = rehearsals.iter().map(|run| hits(&run.from)).min().unwrap_or_default() + 1;
+        let passes = || rehearsals.iter().map(|run| hits(&run.to));
+        // What is passed now and then only, by the timing, is tried and not insisted on.
+        let (sure, last) = (passes().min().unwrap_or_default(), passes().max().unwrap_or_default());
+        let mut random = scene.random(stream);
+        let mut chosen: Vec<u64> = (first..=last).collect();
+        let others = if scene.cases(1) > 1 { HITS_MAX } else { 1 };
+        if chosen.len() > others {
+            random.shuffle(&mut chosen[1..]);
+            chosen.truncate(1 + others);
+        }
+        for hit in chosen {
             for what in ["kill", "stop"] {
-                let plan = format!("{name}:{hit}:{what}");
-                set.perform(Some(&plan)).map_err(|failure| match failure {
-                    Failure::Failed(text) => Failure::Failed(format!("{plan}: {text}")),
-                    skipped @ Failure::Skipped(_) => skipped,
-                })?;
-                scene.count("cases", 1);
+                let plan = format!("{point}:{hit}:{what}");
+                let tries = if hit <= sure { TRIES_MAX } else { 1 };
+                let is_struck = set.strike(&plan, tries).map_err(|failure| failure.at(&plan))?;
+                if !is_struck && hit <= sure {
+                    let text = format!("{plan}: passed in each rehearsal, in none of {tries} runs");
+                    return Err(Failure::failed(text));
+                }
+                scene.count("cases", is_struck.into());
             }
         }
     }
@@ -212,8 +240,17 @@ impl<'a> Set<'a> {
         Ok(Self { scene, script, other, bystander })
     }
 
-    /// One run; returns how often points were passed before what it is about, and by its end.
-    fn perform(&self, plan: Option<&str>) -> Result<(Hits, Hits), Failure> {
+    /// Runs it with this plan until that comes true, but not more often than so.
+    fn strike(&self, plan: &str, tries: usize) -> Result<bool, Failure> {
+        for _ in 0..tries {
+            if self.perform(Some(plan))?.is_struck {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn perform(&self, plan: Option<&str>) -> Result<Run, Failure> {
         let mut options = WorkerOptions::new(SUBJECT).lease(self.script.lease);
         if let Some(plan) = plan {
             options = options.failpoint(plan);
@@ -232,29 +269,33 @@ impl<'a> Set<'a> {
         let pulse = stage.subject.pulse();
         let (end, looked) = thread::scope(|scope| {
             let script = scope.spawn(|| (self.script.act)(&mut stage));
-            let mut looked = Ok(());
-            while !script.is_finished() {
+            let looked = loop {
+                // In this order: what is stopped by the end of the script is seen.
+                let is_over = script.is_finished();
                 if pulse.is_stopped() {
-                    self.scene.count("stops", 1);
-                    looked = self.look_at_stopped();
-                    if let Err(failure) = pulse.go_on() {
-                        looked = Err(failure);
-                    }
-                    break;
+                    let looked = self.look_at_stopped();
+                    break Some(pulse.go_on().and(looked));
+                }
+                if is_over {
+                    break None;
                 }
                 thread::sleep(Duration::from_micros(200));
-            }
+            };
             let end = script.join();
             (end.unwrap_or_else(|_| Err(Failure::failed("the script panicked"))), looked)
         });
-        looked?;
-        if pulse.has_ended() && plan.is_some_and(|plan| plan.ends_with("kill")) {
-            self.scene.count("kills", 1);
-        } else {
+        let is_stopped = looked.is_some();
+        looked.unwrap_or(Ok(()))?;
+        let is_killed = plan.is_some_and(|plan| plan.ends_with("kill"))
+            && (end.is_err() || pulse.has_ended())
+            && stage.subject.ended().is_ok_and(|status| status.signal() == Some(SIGKILL));
+        if !is_killed {
             end?;
         }
+        self.scene.count("stops", is_stopped.into());
+        self.scene.count("kills", is_killed.into());
         self.is_recovered(&mut stage)?;
-        Ok((stage.from, stage.hits))
+        Ok(Run { from: stage.from, to: stage.hits, is_struck: is_stopped || is_killed })
     }
 
     /// What a stopped process holds stays its own.

@@ -15,7 +15,7 @@ use crate::trial::{Failure, Verdict, trials};
 trials!("handles":
     an_absent_cell_is_unlocked,
     a_foreign_cell_is_never_overwritten,
-    a_truncated_table_is_never_overwritten,
+    #[random] a_truncated_table_is_never_overwritten,
     a_table_that_contradicts_itself_is_never_overwritten,
     a_newer_table_is_never_overwritten,
     a_worn_out_cell_is_never_overwritten,

@@ -24,7 +24,7 @@ trials!("handles":
 fn a_released_lock_is_free_for_all(scene: &Scene) -> Verdict {
     let (one, other) = (scene.locks()?, scene.locks()?);
     scene.block_on(async {
-        for _ in 0..scene.cases(5) {
+        for _ in 0..5 {
             let guard = one.acquire("a").await?;
             let task = guard.task_id().clone();
             guard.check()?;

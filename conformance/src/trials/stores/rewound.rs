@@ -19,7 +19,7 @@ trials!("stores":
 fn a_version_does_not_come_again_after_acknowledged_swaps_were_lost(scene: &Scene) -> Verdict {
     let old = scene.locks()?.blocking();
     let backend = scene.backend()?;
-    for _ in 0..scene.cases(5) {
+    for _ in 0..5 {
         let kept = old.acquire("kept")?;
         let before = scene.block_on(backend.load())?;
         let gone = old.acquire("gone")?;
