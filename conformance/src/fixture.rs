@@ -152,6 +152,10 @@ impl Store for tempfile::TempDir {
         Some(self.path())
     }
 
+    fn spec_in(&self, directory: &Path) -> Option<String> {
+        Some(directory.display().to_string())
+    }
+
     fn open_to(&self, _user: u32, group: u32) -> Option<Verdict> {
         Some(open_directory_to(self.path(), group).map_err(Failure::from))
     }
