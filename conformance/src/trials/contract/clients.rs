@@ -301,9 +301,10 @@ fn a_change_is_told(scene: &Scene) -> Verdict {
             let (asked, written) = tokio::join!(told(&*one, seen, tells), put(&*other, data));
             written?;
             if asked? != tells || told(&*one, seen, tells).await? != tells {
-                let text = match tells {
-                    true => "it does not tell of a change, though its fixture says it does",
-                    false => "it tells of a change, and its fixture does not say so",
+                let text = if tells {
+                    "it does not tell of a change, though its fixture says it does"
+                } else {
+                    "it tells of a change, and its fixture does not say so"
                 };
                 return Err(Failure::failed(text));
             }
