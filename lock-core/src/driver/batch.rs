@@ -1,4 +1,4 @@
-//! One swap: all pending ops applied to the table, written at once, answered after it.
+//! One swap: all pending ops applied to the table, to be written at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::Moment;
 use super::actor::{Actor, Cached, Extra, What};
-use super::entry::{State, locks_text};
-use crate::backend::{BackendError, Version};
+use super::entry::State;
+use crate::backend::Version;
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
 use crate::ids::{ClientId, RequestId};
@@ -24,20 +24,20 @@ const TIDY_MAX: usize = 16;
 pub(super) struct Batch {
     pub(super) expected: Version,
     pub(super) next: Version,
-    sent: Instant,
-    as_of: Moment,
+    pub(super) sent: Instant,
+    pub(super) as_of: Moment,
     /// When it was sent, on the clock that leases run on.
-    sent_boot: Duration,
-    table: LockTable,
-    acts: Vec<Act>,
-    events: Vec<Event>,
+    pub(super) sent_boot: Duration,
+    pub(super) table: LockTable,
+    pub(super) acts: Vec<Act>,
+    pub(super) events: Vec<Event>,
     /// What was asked besides, to be answered or tried again.
     pub(super) extras: Vec<Extra>,
 }
 
 /// What becomes of a request once the batch is written.
 #[derive(Debug)]
-enum Act {
+pub(super) enum Act {
     Granted(u64),
     Queued(u64),
     Refused(u64, AcquireError),
@@ -299,20 +299,6 @@ impl Actor {
         }
     }
 
-    fn answer_extra(&mut self, extra: Extra) {
-        match extra.what {
-            What::ReleaseTask { tasks, reply, .. } => {
-                let _ = reply.send(Ok(tasks.map_or(0, |tasks| tasks.len())));
-            }
-            What::Downgrade { id, reply } => {
-                let held = self.entries.get(&id.number).is_some_and(|e| e.state == State::Held);
-                let _ = reply.send(Ok(held));
-            }
-            What::SetProcesses { reply } => drop(reply.send(Ok(()))),
-            What::Query(_) | What::Verify { .. } => self.extras.push(extra),
-        }
-    }
-
     /// Writes the table as bytes, without the latest requests if there are too many.
     fn encode(&self, draft: &mut Draft) -> Vec<u8> {
         let mut data = draft.table.encode();
@@ -334,175 +320,6 @@ impl Actor {
         data
     }
 
-    /// Nothing needs to be written: gives the answers that the table is new enough for.
-    ///
-    /// `true` if some need a newer one.
-    fn settle_unchanged(&mut self, draft: Draft, version: Version, as_of: Moment) -> bool {
-        let mut stale = false;
-        self.cached = Some(Cached { version, table: draft.table, as_of });
-        self.unwanted.clear();
-        for act in draft.acts {
-            let (Act::Granted(number)
-            | Act::Queued(number)
-            | Act::Refused(number, _)
-            | Act::Gone(number, _)) = act;
-            let entry = self.entries.get(&number);
-            if entry.is_some_and(|entry| entry.state != State::Ending && as_of < entry.began)
-                && !is(Mutant::DenialFromCache)
-            {
-                stale = true;
-            } else {
-                self.act(act);
-            }
-        }
-        stale
-    }
-
-    /// The batch is written: everything in it is true now.
-    pub(super) fn commit(&mut self, batch: Batch) {
-        let now = Instant::now();
-        self.pace.won(now, now - batch.sent);
-        self.seen = self.seen.max(batch.next);
-        self.unresolved = None;
-        self.suspect = false;
-        self.unwanted.clear();
-        if batch.table.client(self.config.id).is_some() {
-            let late = is(Mutant::LeaseFromAnswer);
-            self.lease.renew(if late { self.config.clock.boot() } else { batch.sent_boot });
-        } else {
-            self.lease.rest();
-        }
-        self.config.deadline.set(self.lease.deadline());
-        self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.as_of });
-        for act in batch.acts {
-            self.act(act);
-        }
-        for event in batch.events {
-            self.event(event);
-        }
-        for extra in batch.extras {
-            self.answer_extra(extra);
-        }
-        if std::mem::take(&mut self.recheck) {
-            self.reconcile();
-        }
-        self.watch_blockers();
-    }
-
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Granted(number) => self.granted(number),
-            Act::Queued(number) => self.queued(number),
-            Act::Refused(number, error) => self.refuse(number, error),
-            Act::Gone(number, error) => {
-                let Some(entry) = self.entries.get_mut(&number) else { return };
-                match error {
-                    Some(error) => entry.refuse(error),
-                    None if entry.fence > 0 => {
-                        let (task, locks) = (&entry.acquire.name, entry.locks());
-                        tracing::info!(%task, lock = %locks, fence = entry.fence, "lock released");
-                    }
-                    None => {}
-                }
-                self.forget(number);
-            }
-        }
-    }
-
-    /// A request is in the queue.
-    pub(super) fn queued(&mut self, number: u64) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        if entry.state == State::New {
-            let (task, locks) = (&entry.acquire.name, entry.locks());
-            tracing::info!(%task, lock = %locks, "waiting for lock");
-            entry.sent = true;
-            if entry.expires {
-                entry.state = State::Expired; // Its time ran out on the way here.
-            } else {
-                entry.state = State::Waiting;
-                self.dirty.remove(&number);
-                reach(Point::Queued);
-            }
-        }
-    }
-
-    /// A request holds its locks.
-    pub(super) fn granted(&mut self, number: u64) {
-        let id = self.id(number);
-        let fences = self.cached.as_ref().and_then(|cached| cached.table.fences(id));
-        let Some(entry) = self.entries.get_mut(&number) else { return };
-        if matches!(entry.state, State::Held | State::Ending) {
-            return;
-        }
-        let Some(fences) = fences else { return };
-        if !self.lease.is_certain(self.config.clock.boot()) {
-            self.recheck = true; // Somebody may be about to sweep it: renew first.
-            return;
-        }
-        self.dirty.remove(&number);
-        self.restless.remove(&number);
-        entry.sent = true;
-        reach(Point::Granted);
-        let taken = entry.grant(fences);
-        let (task, locks) = (&entry.acquire.name, entry.locks());
-        tracing::info!(%task, lock = %locks, fence = entry.fence, "lock granted");
-        if !taken {
-            // Whoever asked is gone.
-            let patience = Instant::now() + self.config.patience;
-            entry.end(patience, None);
-            self.restless.insert(number);
-            self.dirty.insert(number);
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        let me = self.config.id;
-        match event {
-            Event::Granted(id) if id.client == me => self.granted(id.number),
-            Event::Freed(id) if id.client == me => {
-                match self.entries.get(&id.number).map(|entry| entry.state) {
-                    Some(State::Held) => self.lose(id.number),
-                    Some(_) => self.refuse(id.number, AcquireError::Released),
-                    None => {}
-                }
-            }
-            Event::Granted(id) | Event::Freed(id) => self.ring(id.client),
-            Event::Swept { client, name, holds, waiters } => {
-                for hold in holds {
-                    let (task, locks) = (&hold.task, locks_text(&hold.locks));
-                    let fence = hold.fence.0;
-                    tracing::warn!(%task, lock = %locks, fence, client = %name, "lock of the dead freed");
-                }
-                tracing::warn!(client = %name, id = %client, waiters, "dead client swept");
-                // If it lives after all, it had better know.
-                self.ring(client);
-            }
-        }
-    }
-
-    pub(super) fn ring(&self, client: ClientId) {
-        if let Some(bell) = &self.bell {
-            bell.ring(client);
-        }
-    }
-
-    /// The store itself refuses that many bytes: nothing new can be had.
-    pub(super) fn too_large(&mut self, batch: &Batch, error: BackendError) {
-        let error = StoreError::backend(&self.store, error);
-        let mut refused = false;
-        for act in &batch.acts {
-            if let Act::Granted(number) | Act::Queued(number) = act
-                && self.entries.get(number).is_some_and(|entry| entry.state == State::New)
-            {
-                refused = true;
-                self.refuse(*number, error.clone().into());
-            }
-        }
-        if !refused {
-            self.pace.failed(Instant::now());
-        }
-    }
-
     pub(super) fn id(&self, number: u64) -> RequestId {
         RequestId { client: self.config.id, number }
     }
@@ -510,10 +327,10 @@ impl Actor {
 
 /// A table while ops are applied to it.
 #[derive(Debug)]
-struct Draft {
-    table: LockTable,
+pub(super) struct Draft {
+    pub(super) table: LockTable,
     stamp: Stamp,
-    acts: Vec<Act>,
+    pub(super) acts: Vec<Act>,
     events: Vec<Event>,
     changed: bool,
 }

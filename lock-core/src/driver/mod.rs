@@ -14,6 +14,7 @@ mod judge;
 mod lease;
 mod pace;
 mod reconcile;
+mod settle;
 
 use std::fmt;
 use std::sync::Arc;
