@@ -355,8 +355,8 @@ impl Actor {
 
     /// A bell or a hint: look into the table soon.
     pub(super) fn rung(&mut self) {
-        if self.cached.is_none() {
-            return;
+        if self.cached.is_none() && self.flight.is_none() {
+            return; // Nothing is known that could have changed.
         }
         self.rung = true;
         let now = Instant::now();

@@ -48,7 +48,7 @@ impl Pace {
             losses: 0,
             calm: CALM,
             failures: 0,
-            backoff_max: BACKOFF_MAX.min(patience / TRIES_MIN),
+            backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
         }
     }
 
@@ -186,5 +186,9 @@ mod tests {
             pace.failed(begin);
             assert!(pace.not_before().unwrap() - begin <= patience / TRIES_MIN);
         }
+        // Not at the price of a storm.
+        let mut pace = Pace::new(1, Duration::ZERO);
+        pace.failed(begin);
+        assert!(pace.not_before().unwrap() - begin >= BACKOFF_MIN / 4);
     }
 }
