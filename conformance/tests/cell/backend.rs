@@ -1,5 +1,6 @@
 //! The client of the test cell: a backend for a server on a network, as small as it can be.
 
+use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use super::wire::{Reply, Request, ask};
 
 /// How long to connect, and then a call, may take.
 const LIMIT: Duration = Duration::from_millis(500);
+/// Makes it a backend that waits for every answer, for the mutants.
+pub(crate) const PATIENT: &str = "LOCK_TEST_CELL_PATIENT";
 
 /// A cell that a server at this address keeps.
 #[derive(Debug)]
@@ -43,9 +46,13 @@ impl TcpBackend {
             .with_source(source)
     }
 
+    fn limit() -> Duration {
+        if env::var_os(PATIENT).is_some() { Duration::from_secs(3600) } else { LIMIT }
+    }
+
     async fn connect(&self, what: &str) -> Result<TcpStream, BackendError> {
         let fail = |error| self.error(BackendErrorKind::Unavailable, what, error);
-        let connected = timeout(LIMIT, TcpStream::connect(self.address)).await;
+        let connected = timeout(Self::limit(), TcpStream::connect(self.address)).await;
         let stream = connected.unwrap_or_else(|late| Err(late.into())).map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         Ok(stream)
@@ -67,7 +74,7 @@ impl TcpBackend {
             Some((_, stream)) => stream,
             None => self.connect(what).await?,
         };
-        let answered = timeout(LIMIT, ask(&mut stream, request)).await;
+        let answered = timeout(Self::limit(), ask(&mut stream, request)).await;
         let reply = answered.unwrap_or_else(|late| Err(late.into()));
         let reply = reply.map_err(|error| self.error(kind, what, error))?;
         *self.idle() = Some((runtime, stream));
@@ -112,6 +119,9 @@ impl LockBackend for TcpBackend {
         match self.call("swap", BackendErrorKind::OutcomeUnknown, &request).await? {
             Reply::Done => Ok(Swap::Swapped),
             Reply::Conflict => Ok(Swap::Conflict),
+            // As after a failover: another server may take its place.
+            Reply::ReadOnly => Err(self.error(BackendErrorKind::Unavailable, "swap", "read-only")),
+            Reply::Full => Err(self.error(BackendErrorKind::TooLarge, "swap", "no room")),
             other @ Reply::Cell(_) => Err(self.unexpected("swap", &other)),
         }
     }

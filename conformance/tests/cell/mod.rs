@@ -1,18 +1,18 @@
 //! A cell that a process of its own serves over TCP: the smallest store that has a server to lose.
 
-mod backend;
+pub(crate) mod backend;
 pub(crate) mod server;
 mod wire;
 
 use std::env;
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lock_conformance::{Failure, Fixture, Server, Start, Store, Verdict};
+use lock_conformance::{Damage, Failure, Fixture, Server, Start, Store, Verdict};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Snapshot};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -93,6 +93,25 @@ impl Store for Cell {
         }))
     }
 
+    fn damage(&self, how: Damage) -> Option<Verdict> {
+        let word = match how {
+            Damage::ReadOnly => server::READ_ONLY,
+            Damage::Full => server::FULL,
+            _ => return None,
+        };
+        Some(fs::write(self.file().with_extension(word), "").map_err(Failure::from))
+    }
+
+    fn repair(&self) -> Verdict {
+        for word in [server::READ_ONLY, server::FULL] {
+            match fs::remove_file(self.file().with_extension(word)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn tells_of_changes(&self) -> bool {
         true
     }
@@ -150,6 +169,6 @@ fn serve(file: &Path, port: u16, log: &Path) -> Result<Child, Failure> {
         return Ok(child);
     }
     let status = child.wait()?;
-    let said = std::fs::read_to_string(log)?;
+    let said = fs::read_to_string(log)?;
     Err(Failure::failed(format!("the cell does not come up: {status}: {said}")))
 }

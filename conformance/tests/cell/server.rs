@@ -18,6 +18,10 @@ use super::wire::{Reply, Request};
 pub(crate) const FILE: &str = "LOCK_TEST_CELL_FILE";
 pub(crate) const PORT: &str = "LOCK_TEST_CELL_PORT";
 
+/// The extensions of the files that make it refuse writes, beside its own.
+pub(crate) const READ_ONLY: &str = "read-only";
+pub(crate) const FULL: &str = "full";
+
 /// Serves, if this process was started for that, until its standard input ends.
 pub(crate) fn main() -> Option<ExitCode> {
     let file = PathBuf::from(env::var_os(FILE)?);
@@ -94,7 +98,11 @@ impl Cell {
                 Request::Swap { expected, next } => {
                     let found = self.now.borrow().version;
                     eprintln!("swap from {expected} to {} found {found}", next.version);
-                    if found == expected { self.put(next)? } else { Reply::Conflict }
+                    match self.refusal() {
+                        Some(refusal) => refusal,
+                        None if found == expected => self.put(next)?,
+                        None => Reply::Conflict,
+                    }
                 }
                 Request::Restore(cell) => {
                     eprintln!("restore {}", cell.version);
@@ -108,6 +116,12 @@ impl Cell {
             };
             stream.write_all(&reply.encode()).await?;
         }
+    }
+
+    /// What it says to every write, if it was made to.
+    fn refusal(&self) -> Option<Reply> {
+        let is = |word| self.file.with_extension(word).exists();
+        if is(READ_ONLY) { Some(Reply::ReadOnly) } else { is(FULL).then_some(Reply::Full) }
     }
 
     /// There is one thread and no await, so nobody comes in between.

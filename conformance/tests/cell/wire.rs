@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     Cell(Snapshot),
     Done,
     Conflict,
+    ReadOnly,
+    Full,
 }
 
 impl Request {
@@ -60,6 +62,8 @@ impl Reply {
             Self::Cell(cell) => frame(0, 0, cell),
             Self::Done => frame(1, 0, &Snapshot::default()),
             Self::Conflict => frame(2, 0, &Snapshot::default()),
+            Self::ReadOnly => frame(3, 0, &Snapshot::default()),
+            Self::Full => frame(4, 0, &Snapshot::default()),
         }
     }
 
@@ -68,6 +72,8 @@ impl Reply {
             (0, _, cell) => Ok(Self::Cell(cell)),
             (1, ..) => Ok(Self::Done),
             (2, ..) => Ok(Self::Conflict),
+            (3, ..) => Ok(Self::ReadOnly),
+            (4, ..) => Ok(Self::Full),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }

@@ -88,6 +88,9 @@ const MUTANTS: &[(Mutant, &str)] = &[
     (Mutant::UnknownIsDead, "places::foreign_pid_namespaces_share_a_store"),
 ];
 
+/// A backend that waits for every answer, and a trial that sees it.
+const PATIENT: &str = "faults::a_call_of_which_nothing_is_heard_ends";
+
 fn main() -> ExitCode {
     if let Some(code) = cell::server::main() {
         return code;
@@ -96,20 +99,23 @@ fn main() -> ExitCode {
         return lock_conformance::run(&[Arc::new(Flawed::new(flaw)), Arc::new(cell::Tcp)]);
     }
     let mut trials = vec![Trial::test("every mutant has a trial that sees it", every_mutant)];
-    let mut sound = BTreeSet::new();
+    let mut sound = BTreeSet::from([("tcp", PATIENT)]);
+    trials.push(Trial::test(format!("backend that waits for ever is seen by {PATIENT}"), || {
+        fails("tcp", PATIENT, (cell::backend::PATIENT, ""))
+    }));
     for &(flaw, trial) in FLAWS {
         sound.insert(("flawed", trial));
         let name = format!("backend that {flaw} is seen by {trial}");
-        trials.push(Trial::test(name, move || fails("flawed", flaw, None, trial)));
+        trials.push(Trial::test(name, move || fails("flawed", trial, (FLAW, flaw))));
     }
     for &(mutant, trial) in MUTANTS {
         sound.insert(("tcp", trial));
         let name = format!("mutant {} is seen by {trial}", mutant.name());
-        trials.push(Trial::test(name, move || fails("tcp", "", Some(mutant), trial)));
+        trials.push(Trial::test(name, move || fails("tcp", trial, (MUTANT, mutant.name()))));
     }
     trials.extend(sound.into_iter().map(|(backend, trial)| {
         Trial::test(format!("no mutant, and {trial} passes on {backend}"), move || {
-            match verdict(backend, "", None, trial)? {
+            match verdict(backend, trial, None)? {
                 row if row.contains(r#""verdict":"passed""#) => Ok(()),
                 row => Err(Failed::from(row)),
             }
@@ -124,32 +130,24 @@ fn every_mutant() -> Result<(), Failed> {
     if unseen.is_empty() { Ok(()) } else { Err(format!("no trial sees {unseen:?}").into()) }
 }
 
-fn fails(backend: &str, flaw: &str, mutant: Option<Mutant>, trial: &str) -> Result<(), Failed> {
-    match verdict(backend, flaw, mutant, trial)? {
+fn fails(backend: &str, trial: &str, broken: (&str, &str)) -> Result<(), Failed> {
+    match verdict(backend, trial, Some(broken))? {
         row if row.contains(r#""verdict":"failed""#) => Ok(()),
         row => Err(format!("it survives: {row}").into()),
     }
 }
 
-/// The result of one trial, run in a process of its own that is broken in this way.
-fn verdict(
-    backend: &str,
-    flaw: &str,
-    mutant: Option<Mutant>,
-    trial: &str,
-) -> Result<String, Failed> {
+/// The result of one trial, run in a process of its own that a variable breaks in some way.
+fn verdict(backend: &str, trial: &str, broken: Option<(&str, &str)>) -> Result<String, Failed> {
     let results = tempfile::tempdir()?;
-    let mut command = Command::new(env::current_exe()?);
-    command
+    let output = Command::new(env::current_exe()?)
         .args(["--exact", &format!("{backend}::{trial}")])
-        .env(FLAW, flaw)
+        .env(FLAW, "")
         .env("LOCK_CONFORMANCE_RESULTS", results.path())
         .env("TMPDIR", results.path())
-        .stdin(Stdio::null());
-    if let Some(mutant) = mutant {
-        command.env(MUTANT, mutant.name());
-    }
-    let output = command.output()?;
+        .envs(broken)
+        .stdin(Stdio::null())
+        .output()?;
     fs::read_to_string(results.path().join(format!("{backend}.jsonl"))).map_err(|error| {
         let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         Failed::from(format!("{trial} leaves no result ({error}): {out}{err}"))

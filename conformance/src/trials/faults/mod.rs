@@ -31,19 +31,22 @@ use mix::{
 };
 use network::{
     a_black_hole_to_the_client_is_noticed_and_recovered_from,
-    a_black_hole_to_the_server_is_noticed_and_recovered_from, a_conversation_may_be_cut_anywhere,
+    a_black_hole_to_the_server_is_noticed_and_recovered_from,
+    a_call_of_which_nothing_is_heard_ends, a_conversation_may_be_cut_anywhere,
     a_holder_whose_renewals_are_answered_late_gives_up_in_time, a_slow_network_only_takes_longer,
     connections_may_be_reset_at_any_time,
 };
 use replies::{a_reply_may_be_lost_at_any_swap, a_waiter_is_told_by_the_store};
 use servers::{
     a_server_that_comes_back_with_an_older_table_repeats_no_fence,
+    a_server_that_comes_up_late_is_waited_for,
     a_server_that_is_down_for_longer_than_the_lease_costs_the_lock,
     a_server_that_is_killed_costs_nobody_a_lock,
 };
 
 trials!("faults":
     a_slow_network_only_takes_longer,
+    a_call_of_which_nothing_is_heard_ends,
     a_black_hole_to_the_server_is_noticed_and_recovered_from,
     a_black_hole_to_the_client_is_noticed_and_recovered_from,
     #[random] connections_may_be_reset_at_any_time,
@@ -54,6 +57,7 @@ trials!("faults":
     a_release_that_arrives_late_frees_nobody_else,
     a_holder_whose_renewals_are_answered_late_gives_up_in_time,
     a_waiter_is_told_by_the_store,
+    a_server_that_comes_up_late_is_waited_for,
     #[random] a_server_that_is_killed_costs_nobody_a_lock,
     a_server_that_is_down_for_longer_than_the_lease_costs_the_lock,
     a_server_that_comes_back_with_an_older_table_repeats_no_fence,

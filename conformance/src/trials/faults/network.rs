@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use lock_core::process::ProcessSet;
-use lock_core::{AcquireError, LockBackend, Version};
+use lock_core::{AcquireError, BackendError, LockBackend, Version};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use super::{Net, assert_clean, until, within};
 use crate::proxy::Direction;
@@ -108,6 +111,38 @@ fn black_hole(scene: &Scene, direction: Direction) -> Verdict {
         locks.close().await?;
         net.assert_clean("busy").await
     })
+}
+
+/// Also while connecting, and without anybody who wants less.
+pub(super) fn a_call_of_which_nothing_is_heard_ends(scene: &Scene) -> Verdict {
+    /// Some seconds: a call must end long before a lease does, which is 60 s.
+    const LIMIT: Duration = Duration::from_secs(15);
+    let ends = |what, ended: Result<Result<(), BackendError>, Elapsed>| match ended {
+        Ok(Err(_)) => Ok(()),
+        Ok(Ok(())) => Err(Failure::failed(format!("{what} succeeds without the store"))),
+        Err(_) => Err(Failure::failed(format!("{what} has not ended after {LIMIT:?}"))),
+    };
+    for direction in Direction::BOTH {
+        for is_connected in [true, false] {
+            let net = Net::new(scene)?;
+            let backend = net.backend()?;
+            scene.block_on(async {
+                let cell = scene.backend()?.load().await?;
+                let later = Version(cell.version.0 + 1);
+                if is_connected {
+                    backend.load().await?;
+                }
+                net.proxy.stall(direction);
+                scene.count("faults", 1);
+                let swap = backend.compare_and_swap(cell.version, later, b"");
+                let swapped = timeout(LIMIT, swap.map_ok(drop)).await;
+                ends("a swap", swapped)?;
+                let loaded = timeout(LIMIT, backend.load().map_ok(drop)).await;
+                ends("a load", loaded)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn connections_may_be_reset_at_any_time(scene: &Scene) -> Verdict {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lock_core::process::ProcessSet;
-use lock_core::{HoldError, VerifyError};
+use lock_core::{HoldError, Reach, VerifyError};
 
-use super::{assert_clean, within};
+use super::super::tools::reaching;
+use super::{assert_clean, until, within};
 use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
 use crate::worker::{Order, Report, Worker};
@@ -43,6 +44,26 @@ impl Referee {
 
 fn overlap(one: &str, other: &str) -> bool {
     one == other || one == "app" || other == "app"
+}
+
+pub(super) fn a_server_that_comes_up_late_is_waited_for(scene: &Scene) -> Verdict {
+    let server = scene.needs_server()?;
+    server.kill()?;
+    let (builder, faults) = reaching(scene, Reach::Network)?;
+    let locks = builder.build();
+    scene.block_on(async {
+        let asked = tokio::spawn({
+            let locks = locks.clone();
+            async move { locks.acquire("app/blog").await }
+        });
+        until("it tries twice", async || Ok(faults.loads() > 1)).await?;
+        assert!(!asked.is_finished());
+        server.start()?;
+        scene.count("restarts", 1);
+        within("the lock", asked).await???.release().await?;
+        locks.close().await?;
+        assert_clean(scene, "app/blog").await
+    })
 }
 
 pub(super) fn a_server_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verdict {

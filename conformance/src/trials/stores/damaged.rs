@@ -1,6 +1,8 @@
 //! Cells and stores that are damaged under living clients, and repaired.
 
-use lock_core::{AcquireError, BlockingLocks, Snapshot, StoreError, VerifyError, Version};
+use std::time::Duration;
+
+use lock_core::{AcquireError, BlockingLocks, Locks, Snapshot, StoreError, VerifyError, Version};
 use serde_json::{Value, json};
 
 use super::super::tools::{holds, until};
@@ -17,6 +19,9 @@ trials!("stores":
     a_store_that_refuses_writes_is_an_error_until_it_is_repaired,
     a_store_without_room_is_an_error_until_it_is_repaired,
 );
+
+/// How long to wait for a store that may come back.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a store must not be taken for, made of a good cell.
 fn bad_cells(good: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
@@ -133,7 +138,8 @@ fn a_store_without_room_is_an_error_until_it_is_repaired(scene: &Scene) -> Verdi
 }
 
 fn damaged(scene: &Scene, how: Damage) -> Verdict {
-    let here = scene.locks()?.blocking();
+    // Some stores are misconfigured then, others are waited for.
+    let here = scene.builder()?.store_patience(PATIENCE).build().blocking();
     let guard = here.task("holder").acquire("kept")?;
     let mut holder = scene.worker("holder")?;
     let held = holder.acquire("app/blog")?;
@@ -146,10 +152,7 @@ fn damaged(scene: &Scene, how: Damage) -> Verdict {
     match scene.open(&scene.store().spec()) {
         Err(error) => names(&error.to_string(), here.as_async().store()),
         Ok(backend) => {
-            let fresh = lock_core::Locks::builder(backend)
-                .store_patience(std::time::Duration::from_secs(1))
-                .build()
-                .blocking();
+            let fresh = Locks::builder(backend).store_patience(PATIENCE).build().blocking();
             match fresh.try_acquire("free") {
                 Err(AcquireError::Store(error)) => {
                     assert_eq!(error.is_full(), how == Damage::Full, "{error:?}");
