@@ -61,10 +61,23 @@
 //! | `effect` | what is done under a lock is not lost, and a fenced resource refuses who comes too late |
 //! | `crash` | processes that are killed or stopped, at every point of the protocol and at random |
 //! | `faults` | a network and a server that delay, break, lose answers, end and come back |
+//! | `power` | a store made of files, as a power cut at any step may leave it |
 //! | `load`, `places`, `stores` | scenarios from the field: storms, other users and namespaces, clocks, stores that are full, read-only or restored |
 //!
 //! The first two tell what is wrong; begin with them. The others tell that something is wrong under
 //! conditions that no user wants to be the first to meet.
+//!
+//! # What is not done for real
+//!
+//! - A jump of `CLOCK_BOOTTIME` and a suspended host: no test may do that to its machine. Trials move
+//!   the driver's clock instead, and shift boot time in time namespaces; wall clocks do jump, by
+//!   libfaketime.
+//! - A clock of a server that jumps: no backend has to look at it, and the suite cannot reach it.
+//! - Two releases on one cell: there is one so far. Its format is kept as a file that later ones must
+//!   read, and a cell of a newer format must be left alone.
+//! - Nodes of a cluster that are lost, and a primary that moves: that is up to the backends that have
+//!   any; the suite has one server to kill, cut off, restore to an older state, and make read-only.
+//! - A pool of connections and a name with several addresses: what a backend dials is its own matter.
 //!
 //! # When a trial fails
 //!

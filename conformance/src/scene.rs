@@ -52,11 +52,6 @@ impl Scene {
         Ok(Self { fixture, store, seed, trial, effort, has_drawn, counts, evidence })
     }
 
-    /// The name of the backend.
-    pub fn backend_name(&self) -> &str {
-        self.fixture.name()
-    }
-
     /// The store of this trial.
     pub fn store(&self) -> &dyn Store {
         &*self.store
@@ -69,11 +64,6 @@ impl Scene {
     /// [`Failure`] as [`Fixture::start`] gives it.
     pub fn other_store(&self) -> Result<Box<dyn Store>, Failure> {
         self.fixture.start()
-    }
-
-    /// The seed of this run; all chance must come from it.
-    pub fn seed(&self) -> u64 {
-        self.seed
     }
 
     /// A source of chance that goes on from the seed; `stream` makes several of them differ.

@@ -26,8 +26,8 @@ struct Matrix {
 
 /// Where runs leave their results.
 pub(crate) fn directory() -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    target.join("conformance")
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
+    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from).join("conformance")
 }
 
 /// Forgets the results of earlier runs.

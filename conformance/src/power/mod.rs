@@ -9,9 +9,9 @@ mod script;
 mod tests;
 mod trace;
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{env, fs};
 
 use fastrand::Rng;
 
@@ -197,7 +197,7 @@ fn watch(
     Ok(recording)
 }
 
-/// Skips the trial where no process can be watched; in CI that is a failure.
+/// Skips the trial where no process can be watched.
 fn needs_strace() -> Verdict {
     let tried = Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "true"])
@@ -206,10 +206,7 @@ fn needs_strace() -> Verdict {
     let reason = match tried {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(error) => format!("strace cannot be started: {error}; install it"),
+        Err(error) => format!("strace cannot be started: {error}"),
     };
-    if env::var_os("CI").is_some_and(|value| value == "true") {
-        return Err(Failure::Failed(reason));
-    }
-    Err(Failure::Skipped(reason))
+    Err(Failure::missing(format!("a strace that works ({reason})")))
 }

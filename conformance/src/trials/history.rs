@@ -62,10 +62,12 @@ fn killed_processes_leave_a_good_history(scene: &Scene) -> Verdict {
     while crew.goes_on()? {
         // When it strikes is up to chance.
         thread::sleep(Duration::from_millis(random.u64(1..40)));
-        if left > 0 {
+        if left > 0 && crew.kill(random.usize(..CLIENTS))? {
             left -= 1;
-            crew.kill(random.usize(..CLIENTS))?;
         }
+    }
+    if crew.kills.is_empty() {
+        return Err(Failure::failed("nobody was killed while it played"));
     }
     crew.end()
 }
@@ -157,10 +159,10 @@ impl<'s> Crew<'s> {
         Ok(goes_on)
     }
 
-    /// Kills a player, and starts another in its place.
-    fn kill(&mut self, number: usize) -> Verdict {
+    /// Kills a player if it still plays, and starts another in its place.
+    fn kill(&mut self, number: usize) -> Result<bool, Failure> {
         if self.players[number].is_done {
-            return Ok(());
+            return Ok(false);
         }
         let at = history::now();
         self.players[number].worker.kill()?;
@@ -171,7 +173,7 @@ impl<'s> Crew<'s> {
         }
         let (worker, file) = self.hire()?;
         self.players[number] = self.send_off(worker, file)?;
-        Ok(())
+        Ok(true)
     }
 
     /// Closes all, and judges.
@@ -205,6 +207,17 @@ fn judge(scene: &Scene, files: &[PathBuf], kills: Vec<Event>) -> Verdict {
     history::write(&merged, &events)?;
     let asked = events.iter().filter(|event| matches!(event.what, What::Asked { .. })).count();
     scene.count("operations", asked);
+    let count = |is: fn(&What) -> bool| events.iter().filter(|event| is(&event.what)).count();
+    let [granted, queued, refused] = [
+        count(|what| matches!(what, What::Granted { .. })),
+        count(|what| matches!(what, What::Queued { .. })),
+        count(|what| matches!(what, What::Refused { .. })),
+    ];
+    if granted.min(queued).min(refused) == 0 {
+        let text =
+            format!("{granted} granted, {queued} queued, {refused} refused: that says little");
+        return Err(Failure::failed(text));
+    }
     let violations = check(&events);
     if violations.is_empty() {
         return Ok(());

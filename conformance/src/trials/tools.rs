@@ -36,7 +36,7 @@ pub(super) fn needs_root() -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::skipped("only root may act as another user"))
+    Err(Failure::missing("the right to act as another user, which root has"))
 }
 
 /// Skips the trial where no namespaces of these kinds, options of `unshare`, can be made.
@@ -47,7 +47,7 @@ pub(super) fn needs_namespaces(kinds: &[&str]) -> Result<(), Failure> {
         return Ok(());
     }
     let why = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
-    Err(Failure::skipped(format!("no namespaces can be made here: {why}")))
+    Err(Failure::missing(format!("the right to make namespaces ({why})")))
 }
 
 /// This binary where other users can start it.

@@ -22,7 +22,7 @@ use crate::trial::Failure;
 pub struct WorkerOptions {
     pub(crate) name: String,
     pub(crate) spec: Option<String>,
-    lease: Option<Duration>,
+    lease: Duration,
     patience: Option<Duration>,
     failpoint: Option<String>,
     wrapper: Vec<String>,
@@ -31,13 +31,18 @@ pub struct WorkerOptions {
     history: Option<PathBuf>,
 }
 
+/// So long that no lease ends while a trial runs: only the proof of a death can free anything.
+const LEASE: Duration = Duration::from_secs(3600);
+
 impl WorkerOptions {
-    /// A worker whose client has this name.
+    /// A worker whose client has this name, and a lease of an hour.
+    ///
+    /// So it is not by their leases that its locks are freed when it is killed.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
             spec: None,
-            lease: None,
+            lease: LEASE,
             patience: None,
             failpoint: None,
             wrapper: Vec::new(),
@@ -57,7 +62,7 @@ impl WorkerOptions {
     /// Takes a lease of this length.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease);
+        self.lease = lease;
         self
     }
 
@@ -147,9 +152,7 @@ impl Worker {
             .env(NAME, &options.name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        if let Some(lease) = options.lease {
-            command.env(LEASE_MS, lease.as_millis().to_string());
-        }
+        command.env(LEASE_MS, options.lease.as_millis().to_string());
         if let Some(patience) = options.patience {
             command.env(PATIENCE_MS, patience.as_millis().to_string());
         }

@@ -134,17 +134,26 @@ impl fmt::Display for Blocker {
         let how = if self.waits { "waited for" } else { "held" };
         write!(f, "{} {how} by {}", self.lock, self.task)?;
         let set = &self.client.processes;
-        let place = match (&set.processes.first(), &set.place.host) {
-            (Some(process), Some(host)) => format!("pid {} on {host}", process.0),
-            (Some(process), None) => format!("pid {}", process.0),
-            (None, Some(host)) => format!("on {host}"),
-            (None, None) => return Ok(()),
-        };
+        let pid = set.processes.first().map(|process| format!("pid {}", process.0));
+        let host = set.place.host.as_ref().map(|host| format!("on {host}"));
+        let place = [pid, host].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let comma = if place.is_empty() { "" } else { ", " };
+        let age = age(self.since.elapsed().unwrap_or_default());
         match self.client.state {
-            Liveness::Alive => write!(f, " ({place})"),
-            Liveness::Dead => write!(f, " ({place}, dead)"),
-            Liveness::Unknown => write!(f, " ({place}, not seen from here)"),
+            Liveness::Alive => write!(f, " ({place}{comma}{age})"),
+            Liveness::Dead => write!(f, " ({place}{comma}dead, {age})"),
+            Liveness::Unknown => write!(f, " ({place}{comma}not seen from here, {age})"),
         }
+    }
+}
+
+/// How long, in the largest unit that fits.
+fn age(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86400),
     }
 }
 

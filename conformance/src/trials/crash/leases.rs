@@ -1,6 +1,5 @@
 //! Holders that nobody can see, and so only live by their leases; and those who judge them.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use lock_core::Reach;
 use lock_core::testing::{Effect, Fault, Faults};
 use rustix::process::Signal;
 
-use super::super::tools::reaching;
+use super::super::tools::{needs_namespaces, reaching};
 use super::owners::{ensure, expect, expect_report, is_kept_by_the_living, until};
 use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
@@ -40,12 +39,10 @@ pub(super) fn a_paused_holder_from_elsewhere_learns_of_its_loss_first(scene: &Sc
 pub(super) fn a_paused_holder_in_a_pid_namespace_learns_of_its_loss_first(
     scene: &Scene,
 ) -> Verdict {
-    const UNSHARE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    let tried = Command::new(UNSHARE[0]).args(&UNSHARE[1..]).arg("true").output();
-    if !tried.is_ok_and(|output| output.status.success()) {
-        return Err(Failure::skipped("pid namespaces cannot be made here"));
-    }
-    let options = WorkerOptions::new("elsewhere").lease(LEASE).wrapped_in(UNSHARE);
+    const NEW: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    needs_namespaces(&NEW)?;
+    let words = ["unshare"].into_iter().chain(NEW);
+    let options = WorkerOptions::new("elsewhere").lease(LEASE).wrapped_in(words);
     learns_of_its_loss_first(scene, &options)
 }
 
@@ -102,10 +99,8 @@ pub(super) fn a_renewal_counts_from_before_it_was_sent(scene: &Scene) -> Verdict
 ///
 /// A holder that is rung learns of its loss so soon that there is hardly a moment in which to err.
 fn out_of_earshot(scene: &Scene, options: WorkerOptions) -> WorkerOptions {
-    const UNSHARE: [&str; 2] = ["unshare", "--net"];
-    let tried = || Command::new(UNSHARE[0]).arg(UNSHARE[1]).arg("true").output();
-    if scene.store().directory().is_some() && tried().is_ok_and(|tried| tried.status.success()) {
-        options.wrapped_in(UNSHARE)
+    if scene.store().directory().is_some() && needs_namespaces(&["--net"]).is_ok() {
+        options.wrapped_in(["unshare", "--net"])
     } else {
         options
     }

@@ -9,8 +9,8 @@ use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
 use crate::worker::Order;
 
-/// The default of a client.
-const LEASE: Duration = Duration::from_secs(60);
+/// So long that only the proof of a death frees anything.
+const LEASE: Duration = Duration::from_secs(3600);
 /// The shortest there is.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 

@@ -10,9 +10,6 @@ use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
 use crate::worker::WorkerOptions;
 
-/// How many requests of a new process are held back, each in a run of its own.
-const REQUESTS_MAX: usize = 4;
-
 /// A client that holds back its own next swap.
 fn late(scene: &Scene) -> Result<(Arc<Proxy>, Arc<Tap>, Locks), Failure> {
     let server = scene.needs_server()?;
@@ -70,22 +67,29 @@ pub(super) fn a_request_that_arrives_after_it_was_given_up_leaves_no_phantom(
 pub(super) fn a_request_that_arrives_after_its_process_died_leaves_no_phantom(
     scene: &Scene,
 ) -> Verdict {
-    for nth in 1..=REQUESTS_MAX {
+    let lock = "app/blog";
+    let wait = std::time::Duration::from_millis(1);
+    let backend = scene.backend()?;
+    let version = || Ok::<_, Failure>(scene.block_on(backend.load())?.version);
+    let mut applied = 0;
+    for nth in 1.. {
         let net = Net::new(scene)?;
         net.proxy.hold_request(nth);
         let mut worker = scene.worker_with(&WorkerOptions::new("late").spec(net.spec()))?;
-        let lock = "app/blog";
         let asked = worker.ask(lock, None)?;
-        let wait = std::time::Duration::from_millis(1);
-        while net.proxy.counts().requests_held == 0 {
-            if worker.report_within(asked, wait)?.is_some() {
-                break; // It needs no more requests than that.
-            }
+        let mut is_done = false;
+        while net.proxy.counts().requests_held == 0 && !is_done {
+            is_done = worker.report_within(asked, wait)?.is_some();
         }
         worker.kill()?;
         scene.count("kills", 1);
+        if is_done {
+            break; // It needs no more requests than that.
+        }
+        let before = version()?;
         net.proxy.deliver_late();
         net.proxy.until_late_is_answered()?;
+        applied += u32::from(version()? > before);
         scene.block_on(async {
             let locks = scene.locks()?;
             within("another client", locks.acquire(lock)).await??.release().await?;
@@ -93,6 +97,7 @@ pub(super) fn a_request_that_arrives_after_its_process_died_leaves_no_phantom(
         })?;
         scene.count("cases", 1);
     }
+    assert!(applied > 0, "no change arrived after its sender was dead");
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub(super) fn everything_at_once_never_lets_two_in_and_leaves_nothing(scene: &Sc
             clients.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     step(&locks, &rooms, &mut random).await?;
-                    done.fetch_add(1, Ordering::Relaxed);
+                    // What the direct one does proves nothing.
+                    done.fetch_add(usize::from(number > 1), Ordering::Relaxed);
                 }
                 within("the end", locks.close()).await??;
                 Verdict::Ok(())
@@ -62,7 +63,7 @@ pub(super) fn everything_at_once_never_lets_two_in_and_leaves_nothing(scene: &Sc
         })
         .await??;
         scene.count("operations", done.load(Ordering::Relaxed) * 2);
-        assert!(done.load(Ordering::Relaxed) > 0);
+        assert!(done.load(Ordering::Relaxed) > 0 && net.proxy.counts().faults() > 0);
         let direct = scene.locks()?;
         until("nothing is left", async || {
             let left = direct.list().await?;

@@ -29,9 +29,13 @@ fn hidden_processes_are_never_dead(scene: &Scene) -> Verdict {
     let held = holder.acquire("app/blog")?;
     scene.store().open_to(NOBODY, NOBODY).unwrap_or(Ok(()))?;
     let copy = Copy::make()?;
-    let script = "mount -t proc -o hidepid=2 proc /proc\n\
-                  exec setpriv --reuid=65534 --regid=65534 --clear-groups -- ";
-    let script = format!("{script}{}", copy.path);
+    let as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --";
+    let (holder_pid, path) = (holder.pid(), &copy.path);
+    let script = format!(
+        "mount -t proc -o hidepid=2 proc /proc\n\
+         if {as_nobody} test -e /proc/{holder_pid}; then echo 'it is not hidden' >&2; exit 1; fi\n\
+         exec {as_nobody} {path}"
+    );
     let options = WorkerOptions::new("blind");
     let mut blind =
         scene.worker_with(&options.wrapped_in(["unshare", "--mount", "sh", "-ec", &script]))?;

@@ -32,7 +32,7 @@ fn a_used_again_process_id_is_no_owner(scene: &Scene) -> Verdict {
     const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
     scene.needs_processes()?;
     if !std::path::Path::new(LAST_PID).exists() {
-        return Err(Failure::skipped(format!("a kernel without {LAST_PID}: ids cannot be chosen")));
+        return Err(Failure::missing(format!("{LAST_PID}, by which ids are chosen,")));
     }
     let room = Room::open(&["--pid", "--mount-proc"], "")?;
     let inside = |name| WorkerOptions::new(name).lease(LONG).wrapped_in(room.enter());
@@ -234,7 +234,7 @@ fn a_busy_request_says_who_and_since_when_and_differs_from_an_unreachable_store(
         assert!(blocker.since + slack > began && blocker.since < SystemTime::now() + slack);
         let text = denied.to_string();
         let pid = format!("pid {}", std::process::id());
-        for part in ["busy", "app/blog", "backup-17", &pid] {
+        for part in ["busy", "app/blog", "backup-17", &pid, " s)"] {
             assert!(text.contains(part), "no {part:?} in {text:?}");
         }
 
