@@ -181,10 +181,11 @@ fn a_denial_says_who_is_in_the_way() {
         facts,
         [("blog", "app/blog", Mode::Exclusive, false), ("update", "app", Mode::Exclusive, true)]
     );
+    let days = denial.blockers[0].since.elapsed().unwrap().as_secs() / 86400;
+    let place = format!("(pid 4242 on web1, not seen from here, {days} d)");
     assert_eq!(
         denial.to_string(),
-        "app/blog held by blog (pid 4242 on web1, not seen from here); \
-         app waited for by update (pid 4242 on web1, not seen from here)"
+        format!("app/blog held by blog {place}; app waited for by update {place}")
     );
     let locks = Request::exclusive("app/blog").locks().unwrap().clone();
     let task = s.task("shop");
