@@ -147,6 +147,17 @@ impl LockBackend for Gated {
         swapped
     }
 
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        self.gate.pass().await;
+        let loaded = self.inner.load_in_turn().await;
+        self.gate.pass().await;
+        loaded
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         self.inner.changed(seen).await
     }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 /// [`LockTable`](crate::table::LockTable), everything about time and retries in the driver. A backend
 /// never looks into the bytes.
 ///
+/// The bytes are readable text, always valid UTF-8, so that a store may keep them as text.
+///
 /// A backend belongs to one [`Locks`](crate::Locks), whose driver calls it from its own thread, one
 /// call at a time, save that [`changed`](Self::changed) may be pending meanwhile. A method may
 /// block that thread for as long as a write to a local disk takes.
@@ -79,6 +81,30 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
         data: &[u8],
     ) -> Result<Swap, BackendError>;
 
+    /// Reads the cell once it is this client's turn to write, if the store can make clients take turns.
+    ///
+    /// The driver calls it instead of [`load`](Self::load) when it wants to write and has met
+    /// others who do, so that few swaps are lost and nobody starves. `None`, the default: the store
+    /// gives no turns, and the driver keeps rivals apart by chance.
+    ///
+    /// # Contract
+    ///
+    /// As [`load`](Self::load). A turn is a courtesy, never a lock: it is waited for no longer than
+    /// some tens of milliseconds, and a client that is paused in its turn stops nobody for longer.
+    /// It ends with the next call of another method, which should be a swap.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        Ok(None)
+    }
+
+    /// Takes leave of the store in good order; the driver calls it last.
+    ///
+    /// A client may also end without it. The default does nothing.
+    async fn close(&self) {}
+
     /// Resolves when the cell has probably moved past `seen`.
     ///
     /// A hint for stores that can tell (by publish and subscribe, say); the default never resolves,
@@ -117,6 +143,14 @@ impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
         data: &[u8],
     ) -> Result<Swap, BackendError> {
         (**self).compare_and_swap(expected, next, data).await
+    }
+
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        (**self).load_in_turn().await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
     }
 
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {

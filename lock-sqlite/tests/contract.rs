@@ -30,7 +30,7 @@ fn a_cell_is_absent_created_once_and_swapped_only_from_its_version() {
 }
 
 #[test]
-fn any_bytes_come_back_as_they_were() {
+fn any_text_comes_back_as_they_were() {
     let (_dir, path) = fresh();
     let backend = open(&path);
     let large: Vec<u8> = (0..3_000_000_u32).map(|i| i.to_le_bytes()[1]).collect();

@@ -184,6 +184,18 @@ impl<B: LockBackend> LockBackend for Recording<B> {
         Ok(swap)
     }
 
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        let cell = self.inner.load_in_turn().await?;
+        if let Some(cell) = &cell {
+            *self.last() = cell.clone();
+        }
+        Ok(cell)
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         self.inner.changed(seen).await
     }

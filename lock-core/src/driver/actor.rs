@@ -32,6 +32,8 @@ const NAP_MAX: Duration = Duration::from_secs(5);
 const RING_PAUSE: Duration = Duration::from_millis(1);
 /// How long what is queued may take after all handles are gone without `close`.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long taking leave of the store may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the hints of a store that failed to give them are done without.
 const HINT_PAUSE: Duration = Duration::from_secs(1);
 /// How many processes are watched for their death at most.
@@ -106,8 +108,15 @@ type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
-    Load { sent: Moment, result: Result<Snapshot, BackendError> },
-    Swap { result: Result<Swap, BackendError> },
+    /// `turn`: whether it is this client's turn to write, if it asked for one.
+    Load {
+        sent: Moment,
+        result: Result<Snapshot, BackendError>,
+        turn: Option<bool>,
+    },
+    Swap {
+        result: Result<Swap, BackendError>,
+    },
 }
 
 /// The driver of one client.
@@ -141,6 +150,8 @@ pub(crate) struct Actor {
     pub(super) moment: Moment,
     /// The cached table was read and not yet built on.
     pub(super) just_read: bool,
+    /// It is this client's turn to write, until the next call of the store.
+    pub(super) in_turn: bool,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
     pub(super) seen: Version,
     pub(super) tried: Version,
@@ -198,6 +209,7 @@ impl Actor {
             need_as_of: None,
             moment: Moment::default(),
             just_read: false,
+            in_turn: false,
             seen: Version::ABSENT,
             tried: Version::ABSENT,
             unresolved: None,
@@ -266,6 +278,9 @@ impl Actor {
                 () = sleep_until(wake) => {}
             }
         }
+        drop(io);
+        let backend = self.config.backend.clone();
+        let _ = tokio::time::timeout(FAREWELL, backend.close()).await;
         self.finish();
     }
 

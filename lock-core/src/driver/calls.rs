@@ -48,7 +48,8 @@ impl Actor {
                 self.need_as_of = None; // Whoever wanted to know has given up.
             }
             if !writes && self.need_as_of.is_none() {
-                return None;
+                // Others need not wait until it is over by itself.
+                return self.in_turn.then(|| self.load(false));
             }
             if self.pace.not_before().is_some_and(|time| time > now) {
                 return None;
@@ -59,7 +60,7 @@ impl Actor {
             // being renewed.
             let is_turn_of_writes = writes && self.just_read;
             if as_of.is_none() || !(is_met || is_turn_of_writes) {
-                return Some(self.load());
+                return Some(self.load(writes));
             }
             if is_met {
                 self.need_as_of = None;
@@ -67,7 +68,7 @@ impl Actor {
             self.just_read = false;
             self.answer_reads();
             if !writes {
-                return None;
+                return self.in_turn.then(|| self.load(false));
             }
             match self.build() {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
@@ -90,22 +91,32 @@ impl Actor {
         self.need_as_of = self.need_as_of.max(need);
     }
 
-    pub(super) fn load(&mut self) -> Io {
+    /// Reads the table; to write, in turn with those who do so too.
+    pub(super) fn load(&mut self, writes: bool) -> Io {
         let backend = self.config.backend.clone();
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
         self.rung = false;
+        self.in_turn = false;
+        let asks = writes && !self.pace.is_calm();
         reach(Point::BeforeLoad);
         Box::pin(async move {
-            let result = backend.load().await;
+            let in_turn = if asks { backend.load_in_turn().await } else { Ok(None) };
+            let turn = asks.then_some(matches!(in_turn, Ok(Some(_))));
+            let result = match in_turn {
+                Ok(Some(snapshot)) => Ok(snapshot),
+                Ok(None) => backend.load().await,
+                Err(error) => Err(error),
+            };
             reach(Point::Loaded);
-            Done::Load { sent, result }
+            Done::Load { sent, result, turn }
         })
     }
 
     pub(super) fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
         let backend = self.config.backend.clone();
         let (expected, next) = (batch.expected, batch.next);
+        self.in_turn = false;
         self.flight = Some(batch);
         reach(Point::BeforeSwap);
         Box::pin(async move {
@@ -152,9 +163,10 @@ impl Actor {
 
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Load { sent, result } => match result {
+            Done::Load { sent, result, turn } => match result {
                 Ok(snapshot) => {
-                    self.pace.answered();
+                    self.in_turn = turn == Some(true);
+                    self.pace.answered(turn);
                     match self.learn(&snapshot, sent) {
                         Ok(()) => {
                             self.failure = None;

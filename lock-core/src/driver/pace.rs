@@ -36,6 +36,8 @@ pub(super) struct Pace {
     calm: u32,
     failures: u32,
     backoff_max: Duration,
+    /// Whether the store makes its clients take turns, so that nothing has to be left to chance.
+    turns: bool,
 }
 
 impl Pace {
@@ -48,6 +50,7 @@ impl Pace {
             losses: 0,
             calm: CALM,
             failures: 0,
+            turns: false,
             backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
         }
     }
@@ -72,6 +75,7 @@ impl Pace {
         self.not_before = match alone {
             true if self.calm.is_multiple_of(BREATH) => Some(now + self.swap * 3),
             true => None,
+            false if self.turns => None,
             false => Some(now + self.within(self.swap * 2)),
         };
     }
@@ -80,14 +84,18 @@ impl Pace {
     pub(super) fn lost(&mut self, now: Instant) {
         self.failures = 0;
         self.calm = 0;
-        let window = self.swap * 4 / (1 << self.losses.min(6));
+        let window = match self.turns {
+            true => self.swap,
+            false => self.swap * 4 / (1 << self.losses.min(6)),
+        };
         self.losses += 1;
         self.not_before = Some(now + self.within(window));
     }
 
-    /// The store answered a read.
-    pub(super) fn answered(&mut self) {
+    /// The store answered a read, and gave a turn or not, if it was asked for one.
+    pub(super) fn answered(&mut self, turn: Option<bool>) {
         self.failures = 0;
+        self.turns = turn.unwrap_or(self.turns);
     }
 
     /// Somebody else was found to have written.

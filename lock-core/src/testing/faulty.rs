@@ -186,6 +186,10 @@ impl LockBackend for FaultyBackend {
         }
     }
 
+    async fn close(&self) {
+        self.faults.shared.inner.close().await;
+    }
+
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         if self.faults.state().unavailable {
             return Err(error(BackendErrorKind::Unavailable, "watch"));

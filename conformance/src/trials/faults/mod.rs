@@ -182,6 +182,14 @@ impl LockBackend for Tap {
         swapped
     }
 
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        self.inner.load_in_turn().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn changed(&self, seen: Version) -> Result<(), BackendError> {
         self.inner.changed(seen).await?;
         self.told.fetch_add(1, Ordering::SeqCst);

@@ -1,0 +1,281 @@
+//! The backend: one row of a table as the versioned cell, with time limits and other servers to turn to.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+use crate::error::{Doing, silent, sort};
+use crate::options::MySqlOptions;
+use crate::session::{Found, Session};
+use crate::table::Table;
+
+/// How long a statement may take; one waits for the row for 2 s at most.
+const CALL_SECONDS: u64 = 5;
+/// How long connecting may take, all servers together.
+const CONNECT_SECONDS: u64 = 5;
+/// How long a connection that lay idle may take to show that it still works.
+const PING_SECONDS: u64 = 1;
+/// How long no turns are asked for after one was waited for in vain: somebody is stuck in theirs.
+const TURN_PAUSE: Duration = Duration::from_secs(1);
+
+/// A store in a table of MySQL or MariaDB.
+///
+/// See the [crate](crate) for what it promises.
+pub struct MySqlBackend {
+    servers: Vec<MySqlConnectOptions>,
+    table: Table,
+    namespace: String,
+    store: String,
+    /// Which server to try first.
+    server: AtomicUsize,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    session: Option<Session>,
+    /// The cell as it was last read, so that it is sent again only when it has changed.
+    known: Snapshot,
+    no_turns_until: Option<Instant>,
+}
+
+impl Slot {
+    fn learn(&mut self, found: Found) -> Snapshot {
+        match found {
+            None => self.known = Snapshot::default(),
+            Some((version, Some(data))) => self.known = Snapshot { version, data },
+            Some((_, None)) => {}
+        }
+        self.known.clone()
+    }
+}
+
+impl MySqlBackend {
+    /// A backend for the server and table that a URL names; see [`MySqlOptions::from_url`].
+    ///
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the URL is bad.
+    pub fn from_url(url: &str) -> Result<Self, BackendError> {
+        MySqlOptions::from_url(url)?.build()
+    }
+
+    /// A backend that connects as this pool does, with a connection of its own; see
+    /// [`MySqlOptions::from_pool`].
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the options cannot be used.
+    pub fn from_pool(pool: &MySqlPool) -> Result<Self, BackendError> {
+        MySqlOptions::from_pool(pool).build()
+    }
+
+    pub(crate) fn new(
+        servers: Vec<MySqlConnectOptions>,
+        table: Table,
+        namespace: String,
+        store: String,
+    ) -> Self {
+        let (server, slot) = (AtomicUsize::new(0), Mutex::default());
+        Self { servers, table, namespace, store, server, slot }
+    }
+
+    /// Creates the table if it is missing; this takes the right to do so.
+    ///
+    /// [`MIGRATION`](crate::MIGRATION) is what it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`]: the server cannot be reached, or this user may not create a table.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the table created or not; call it again.
+    pub async fn migrate(&self) -> Result<(), BackendError> {
+        let mut slot = self.slot.lock().await;
+        let mut session = self.session(&mut slot).await?;
+        self.within(Doing::Migrating, session.create(&self.table)).await?;
+        slot.session = Some(session);
+        Ok(())
+    }
+
+    fn id(&self) -> &[u8] {
+        self.namespace.as_bytes()
+    }
+
+    /// The open connection, or a new one.
+    ///
+    /// It is taken out of its place for the time of a call: if the call fails or its future is
+    /// dropped, the connection goes with it, whatever may still be under way on it.
+    async fn session(&self, slot: &mut MutexGuard<'_, Slot>) -> Result<Session, BackendError> {
+        if let Some(mut session) = slot.session.take().filter(Session::is_of_this_runtime) {
+            if !session.is_idle() {
+                return Ok(session);
+            }
+            let limit = Duration::from_secs(PING_SECONDS);
+            if let Ok(Ok(())) = timeout(limit, session.ping()).await {
+                return Ok(session);
+            }
+        }
+        self.connect().await
+    }
+
+    /// Connects to the first server that serves and can be written, from the last good one on.
+    async fn connect(&self) -> Result<Session, BackendError> {
+        let count = self.servers.len();
+        let limit = Duration::from_secs(CONNECT_SECONDS) / u32::try_from(count).unwrap_or(u32::MAX);
+        let first = self.server.load(Ordering::Relaxed);
+        let mut read_only = None;
+        let mut failure = None;
+        for index in (first..first + count).map(|index| index % count) {
+            let opened = timeout(limit, Session::open(&self.servers[index])).await;
+            match opened {
+                Ok(Ok(session)) if !session.is_read_only => {
+                    self.server.store(index, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Ok(Ok(session)) => read_only = Some((index, session)),
+                Ok(Err(error)) => {
+                    let error = sort(Doing::Connecting, &self.store, &self.table, error);
+                    failure = Some(match failure {
+                        Some(first) if error.kind() != BackendErrorKind::Misconfigured => first,
+                        _ => error,
+                    });
+                }
+                Err(_) => {
+                    let error = || silent(Doing::Connecting, &self.store, limit.as_secs().max(1));
+                    failure = Some(failure.unwrap_or_else(error));
+                }
+            }
+        }
+        // A read-only server can at least be read, and says itself why it cannot be written.
+        match (read_only, failure) {
+            (Some((index, session)), _) => {
+                self.server.store(index, Ordering::Relaxed);
+                Ok(session)
+            }
+            (None, Some(failure)) => Err(failure),
+            (None, None) => unreachable!("there is at least one server"),
+        }
+    }
+
+    /// Runs a statement within its time limit.
+    async fn within<T>(
+        &self,
+        doing: Doing,
+        call: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, BackendError> {
+        match timeout(Duration::from_secs(CALL_SECONDS), call).await {
+            Ok(result) => result.map_err(|error| sort(doing, &self.store, &self.table, error)),
+            Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
+        }
+    }
+
+    /// Keeps the connection after a call, if it is good for another; turns to the next server if not.
+    fn keep<T>(&self, slot: &mut Slot, mut session: Session, result: &Result<T, BackendError>) {
+        let kind = result.as_ref().err().map(BackendError::kind);
+        if matches!(kind, None | Some(BackendErrorKind::Busy | BackendErrorKind::TooLarge)) {
+            session.used();
+            slot.session = Some(session);
+        } else {
+            let next = self.server.load(Ordering::Relaxed) + 1;
+            self.server.store(next % self.servers.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl LockBackend for MySqlBackend {
+    fn reach(&self) -> Reach {
+        Reach::Network
+    }
+
+    fn describe(&self) -> String {
+        self.store.clone()
+    }
+
+    async fn load(&self) -> Result<Snapshot, BackendError> {
+        let mut slot = self.slot.lock().await;
+        let mut session = self.session(&mut slot).await?;
+        let known = slot.known.version;
+        let reading = session.read(&self.table, self.id(), known);
+        let result = self.within(Doing::Reading, reading).await;
+        self.keep(&mut slot, session, &result);
+        Ok(slot.learn(result?))
+    }
+
+    async fn compare_and_swap(
+        &self,
+        expected: Version,
+        next: Version,
+        data: &[u8],
+    ) -> Result<Swap, BackendError> {
+        let data = std::str::from_utf8(data).map_err(|error| {
+            let message = format!("cannot write to {}: the data is not text", self.store);
+            BackendError::new(BackendErrorKind::Misconfigured, message).with_source(error)
+        })?;
+        let mut slot = self.slot.lock().await;
+        let mut session = self.session(&mut slot).await?;
+        if !session.takes(data.len()) {
+            let message = format!(
+                "cannot write to {}: {} bytes do not fit into the server's max_allowed_packet of {}",
+                self.store,
+                data.len(),
+                session.packet_max()
+            );
+            slot.session = Some(session);
+            return Err(BackendError::new(BackendErrorKind::TooLarge, message));
+        }
+        let swapping = session.swap(&self.table, self.id(), (expected, next), data);
+        let result = self.within(Doing::Swapping, swapping).await;
+        if result.is_ok() {
+            // What becomes of that changes nothing for this swap.
+            let ending = session.end_turn(&self.table, self.id());
+            if let Err(_error) = self.within(Doing::Reading, ending).await {
+                return result;
+            }
+        }
+        self.keep(&mut slot, session, &result);
+        result
+    }
+
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        let mut slot = self.slot.lock().await;
+        if slot.no_turns_until.is_some_and(|time| time > Instant::now()) {
+            return Ok(None);
+        }
+        let mut session = self.session(&mut slot).await?;
+        let known = slot.known.version;
+        let reading = session.read_in_turn(&self.table, self.id(), known);
+        let result = self.within(Doing::Reading, reading).await;
+        self.keep(&mut slot, session, &result);
+        let Some(found) = result? else {
+            slot.no_turns_until = Some(Instant::now() + TURN_PAUSE);
+            return Ok(None);
+        };
+        Ok(Some(slot.learn(found)))
+    }
+
+    async fn close(&self) {
+        let session = self.slot.lock().await.session.take();
+        if let Some(session) = session.filter(Session::is_of_this_runtime) {
+            session.close().await;
+        }
+    }
+}
+
+impl fmt::Debug for MySqlBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options of sqlx would show the password.
+        f.debug_struct("MySqlBackend").field("store", &self.store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! What errors of the server and of the way to it mean for a swap, and what to do about them.
+
+use std::io;
+
+use lock_core::{BackendError, BackendErrorKind as Kind};
+use sqlx::mysql::MySqlDatabaseError;
+
+use crate::table::Table;
+
+/// What was being done when an error came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Connecting,
+    Reading,
+    Swapping,
+    Migrating,
+}
+
+impl Doing {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Connecting => "connect to",
+            Self::Reading => "read from",
+            Self::Swapping => "write to",
+            Self::Migrating => "create the table in",
+        }
+    }
+
+    /// What an error means that says nothing of whether the statement was executed.
+    fn unclear(self) -> Kind {
+        if self == Self::Swapping { Kind::OutcomeUnknown } else { Kind::Unavailable }
+    }
+}
+
+/// An error of sqlx, sorted; `store` is where it happened.
+pub(crate) fn sort(doing: Doing, store: &str, table: &Table, error: sqlx::Error) -> BackendError {
+    let (kind, advice) = match server_error(&error) {
+        Some(error) => judge(doing, error.number(), table),
+        None => (judge_other(doing, &error), None),
+    };
+    let mut message = format!("cannot {} {store}", doing.verb());
+    if let Some(advice) = advice {
+        message = format!("{message}: {advice}");
+    }
+    BackendError::new(kind, message).with_source(error)
+}
+
+/// An error that has no cause but the clock.
+pub(crate) fn silent(doing: Doing, store: &str, seconds: u64) -> BackendError {
+    let message = format!("cannot {} {store}: no answer within {seconds} s", doing.verb());
+    BackendError::new(doing.unclear(), message)
+}
+
+/// Whether the row was there already.
+pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1062)
+}
+
+/// Whether a variable of the session is unknown to this server.
+pub(crate) fn is_unknown_variable(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1193)
+}
+
+fn server_error(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+/// Sorts by the numbers of <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
+/// and <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
+///
+/// What is not listed is taken for unclear: any other kind promises that nothing was applied.
+fn judge(doing: Doing, number: u16, table: &Table) -> (Kind, Option<String>) {
+    let kind = match number {
+        // Deadlock (on Galera: somebody else's commit was first), lock wait timeout, record changed
+        // since the snapshot, rolled back by the group's certification.
+        1213 | 1205 | 1020 | 3101 => Kind::Busy,
+        // A cluster without a quorum, too many connections, limits of the user, a server that is
+        // offline, read-only or full, a host that was blocked, a group that cannot keep up.
+        1047 | 1040 | 1041 | 1203 | 1226 | 3032 | 1792 | 1114 | 1021 | 1129 | 3796 | 3797 => {
+            Kind::Unavailable
+        }
+        1290 | 1836 => {
+            return (
+                Kind::Unavailable,
+                Some("the server is read-only; it may have stopped being the primary".into()),
+            );
+        }
+        1146 => {
+            return (
+                Kind::Misconfigured,
+                Some(format!(
+                    "there is no table {table}: create it with `lockctl init`, `migrate()` or the \
+                     SQL file that comes with lock-mysql"
+                )),
+            );
+        }
+        1142 | 1143 | 1227 if doing != Doing::Migrating => {
+            return (
+                Kind::Misconfigured,
+                Some(format!("this user lacks a right: {}", table.grant())),
+            );
+        }
+        1049 => {
+            return (
+                Kind::Misconfigured,
+                Some("there is no such database: create it, or correct the URL".into()),
+            );
+        }
+        1045 | 1698 | 1044 | 1130 | 1524 | 1820 | 3118 | 3159 | 4151 => {
+            return (
+                Kind::Misconfigured,
+                Some("the server does not let this user in: check user, password and host".into()),
+            );
+        }
+        1046 => {
+            return (Kind::Misconfigured, Some("the URL names no database: add /DATABASE".into()));
+        }
+        1142 | 1143 | 1227 | 1050 | 1064 => Kind::Misconfigured,
+        // The table is not as we made it.
+        1054 | 1264 | 1366 | 1364 | 1136 | 1292 | 1665 => {
+            return (
+                Kind::Misconfigured,
+                Some(format!("the table {table} is not as the SQL file of lock-mysql makes it")),
+            );
+        }
+        // Larger than a packet, than a column, than a row of the log.
+        1153 | 1406 | 1118 | 1534 => Kind::TooLarge,
+        // Shutdown, a commit that failed or was cut short, a statement that was killed.
+        _ => doing.unclear(),
+    };
+    (kind, None)
+}
+
+fn judge_other(doing: Doing, error: &sqlx::Error) -> Kind {
+    match error {
+        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => Kind::Misconfigured,
+        // What rustls refuses, a certificate above all, comes as bad data.
+        sqlx::Error::Io(error)
+            if doing == Doing::Connecting && error.kind() == io::ErrorKind::InvalidData =>
+        {
+            Kind::Misconfigured
+        }
+        _ => doing.unclear(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_promises_that_nothing_was_applied_is_not_in_doubt() {
+        let table = Table::default();
+        let kind = |doing, number| judge(doing, number, &table).0;
+        for number in [1180, 1053, 1317, 3100, 2006, 1105, 1969, 3024] {
+            assert_eq!(kind(Doing::Swapping, number), Kind::OutcomeUnknown, "{number}");
+            assert_eq!(kind(Doing::Reading, number), Kind::Unavailable, "{number}");
+        }
+        assert_eq!(kind(Doing::Swapping, 1213), Kind::Busy);
+        assert_eq!(kind(Doing::Swapping, 1290), Kind::Unavailable);
+    }
+}

@@ -1,0 +1,294 @@
+//! How to find and use a server: options, and the URL that says them in one line.
+
+use std::fmt;
+
+use lock_core::{BackendError, BackendErrorKind};
+use sqlx::ConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
+use url::Url;
+
+use crate::backend::MySqlBackend;
+use crate::table::Table;
+
+const DEFAULT_NAMESPACE: &str = "default";
+const NAMESPACE_BYTES_MAX: usize = 255;
+const DEFAULT_PORT: u16 = 3306;
+
+/// How to make a [`MySqlBackend`].
+///
+/// ```
+/// use lock_core::LockBackend;
+/// use lock_mysql::MySqlOptions;
+///
+/// let url = "mysql://shop:secret@db1,db2:3307/shop?ssl-mode=verify-identity";
+/// let backend = MySqlOptions::from_url(url)?.table("locks").namespace("billing").build()?;
+/// assert_eq!(backend.describe(), "mysql://db1,db2:3307/shop table locks namespace billing");
+/// # Ok::<(), lock_core::BackendError>(())
+/// ```
+#[derive(Clone)]
+pub struct MySqlOptions {
+    pub(crate) servers: Vec<MySqlConnectOptions>,
+    table: String,
+    namespace: String,
+}
+
+impl MySqlOptions {
+    /// Options for the server that these options of sqlx reach.
+    pub fn new(server: MySqlConnectOptions) -> Self {
+        Self {
+            servers: vec![server],
+            table: Table::default().to_string(),
+            namespace: DEFAULT_NAMESPACE.into(),
+        }
+    }
+
+    /// Options for the server that this pool reaches.
+    ///
+    /// Only its options are used: the driver has a connection of its own in a runtime of its own,
+    /// so that neither a busy pool nor a blocked runtime can cost a lease.
+    pub fn from_pool(pool: &MySqlPool) -> Self {
+        Self::new((*pool.connect_options()).clone())
+    }
+
+    /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE`.
+    ///
+    /// Several hosts, separated by commas, are the nodes of one cluster: the first that serves and
+    /// can be written is used, the next when it fails. Options after `?`: `table`, `namespace`,
+    /// `socket` (a path), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
+    /// `verify-identity`; `preferred` if it is not said), `ssl-ca`, `ssl-cert` and `ssl-key`
+    /// (paths of PEM files).
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
+    pub fn from_url(url: &str) -> Result<Self, BackendError> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        if !matches!(scheme, "mysql" | "mariadb") {
+            return Err(bad("it does not begin with mysql://"));
+        }
+        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, hosts) = match authority.rsplit_once('@') {
+            Some((user, hosts)) => (format!("{user}@"), hosts),
+            None => (String::new(), authority),
+        };
+        let mut options: Option<Self> = None;
+        for host in hosts.split(',') {
+            if host.is_empty() && hosts.contains(',') {
+                return Err(bad("a host between its commas is empty"));
+            }
+            let host = if host.is_empty() { "localhost" } else { host };
+            let url = Url::parse(&format!("mysql://{user}{host}{rest}"))
+                .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
+            let one = Self::from_one(&url)?;
+            match &mut options {
+                Some(options) => options.servers.extend(one.servers),
+                None => options = Some(one),
+            }
+        }
+        options.ok_or_else(|| bad("it names no host"))
+    }
+
+    fn from_one(url: &Url) -> Result<Self, BackendError> {
+        if url.fragment().is_some() {
+            return Err(bad("it has a #: write %23"));
+        }
+        let mut plain = url.clone();
+        plain.set_query(None);
+        let server = MySqlConnectOptions::from_url(&plain)
+            .map_err(|_| bad("user, password or database are not UTF-8"))?;
+        // Brackets belong to the URL, not to the address.
+        let host = url.host_str().unwrap_or_default();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let mut options = Self::new(server.host(address.unwrap_or(host)));
+        let [server] = &mut options.servers[..] else { unreachable!("it has one") };
+        for (key, value) in url.query_pairs() {
+            let taken = std::mem::replace(server, MySqlConnectOptions::new());
+            *server = match &*key {
+                "table" => {
+                    options.table = value.into_owned();
+                    taken
+                }
+                "namespace" => {
+                    options.namespace = value.into_owned();
+                    taken
+                }
+                "socket" => taken.socket(&*value),
+                "ssl-mode" | "sslmode" => taken.ssl_mode(ssl_mode(&value)?),
+                "ssl-ca" | "sslca" => taken.ssl_ca(&*value),
+                "ssl-cert" | "sslcert" => taken.ssl_client_cert(&*value),
+                "ssl-key" | "sslkey" => taken.ssl_client_key(&*value),
+                _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
+            };
+        }
+        Ok(options)
+    }
+
+    /// Adds a server to turn to when those before it do not serve or cannot be written: another
+    /// node of the same cluster.
+    ///
+    /// It has to be one that holds every change that another has confirmed, as nodes of Galera and
+    /// Group Replication do. A replica that is merely fed from a primary forgets locks when it
+    /// takes over.
+    #[must_use]
+    pub fn or_server(mut self, server: MySqlConnectOptions) -> Self {
+        self.servers.push(server);
+        self
+    }
+
+    /// The table, `interlock` if it is not said; a database and a dot may come before it.
+    ///
+    /// ASCII letters, digits, `_` and `$`.
+    #[must_use]
+    pub fn table(mut self, table: impl Into<String>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// Which row of the table to use: 1 to 255 bytes without control characters, compared byte for
+    /// byte.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Makes the backend; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the table or the namespace is bad.
+    pub fn build(self) -> Result<MySqlBackend, BackendError> {
+        check_namespace(&self.namespace)?;
+        let table = Table::new(&self.table)?;
+        let store = self.describe(&table);
+        Ok(MySqlBackend::new(self.servers, table, self.namespace, store))
+    }
+
+    fn describe(&self, table: &Table) -> String {
+        use fmt::Write;
+        let mut text = String::from("mysql://");
+        for (index, server) in self.servers.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            let host = server.get_host();
+            let _ = match host.contains(':') {
+                true => write!(text, "{comma}[{host}]"),
+                false => write!(text, "{comma}{host}"),
+            };
+            if server.get_port() != DEFAULT_PORT {
+                let _ = write!(text, ":{}", server.get_port());
+            }
+        }
+        let _ = write!(text, "/{}", self.servers[0].get_database().unwrap_or_default());
+        if let Some(socket) = self.servers[0].get_socket() {
+            let _ = write!(text, "?socket={}", socket.display());
+        }
+        if !table.is_default() {
+            let _ = write!(text, " table {table}");
+        }
+        if self.namespace != DEFAULT_NAMESPACE {
+            let _ = write!(text, " namespace {}", self.namespace);
+        }
+        text
+    }
+}
+
+impl fmt::Debug for MySqlOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options of sqlx would show the password.
+        let hosts: Vec<&str> = self.servers.iter().map(MySqlConnectOptions::get_host).collect();
+        f.debug_struct("MySqlOptions")
+            .field("hosts", &hosts)
+            .field("table", &self.table)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
+    let mode = text.to_ascii_lowercase().replace('_', "-");
+    Ok(match &*mode {
+        "disabled" => MySqlSslMode::Disabled,
+        "preferred" => MySqlSslMode::Preferred,
+        "required" => MySqlSslMode::Required,
+        "verify-ca" => MySqlSslMode::VerifyCa,
+        "verify-identity" => MySqlSslMode::VerifyIdentity,
+        _ => {
+            return Err(bad(&format!(
+                "its ssl-mode is {text:?}: write disabled, preferred, required, verify-ca or \
+                 verify-identity"
+            )));
+        }
+    })
+}
+
+fn bad(what: &str) -> BackendError {
+    let message = format!("cannot use the mysql: URL: {what}");
+    BackendError::new(BackendErrorKind::Misconfigured, message)
+}
+
+fn check_namespace(namespace: &str) -> Result<(), BackendError> {
+    let bytes = namespace.len();
+    let what = match namespace.chars().find(|c| c.is_control()) {
+        Some(c) => format!("has the control character {c:?}"),
+        None if bytes == 0 => "is empty".into(),
+        None if bytes > NAMESPACE_BYTES_MAX => {
+            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
+        }
+        None => return Ok(()),
+    };
+    let message = format!("cannot use the namespace {namespace:?}: it {what}");
+    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::LockBackend;
+
+    fn described(url: &str) -> String {
+        MySqlOptions::from_url(url).unwrap().build().unwrap().describe()
+    }
+
+    #[test]
+    fn urls_are_understood_and_described_without_secrets() {
+        for (url, text) in [
+            ("mysql://u:p@h/db", "mysql://h/db"),
+            ("mysql://h", "mysql://h/"),
+            ("mariadb://u@h:3306/db", "mysql://h/db"),
+            ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://h:1,[::1],i:3/db"),
+            ("mysql://u:p@/db?socket=/run/my.sock", "mysql://localhost/db?socket=/run/my.sock"),
+            ("mysql://h/db?table=a.b&namespace=n%20n", "mysql://h/db table a.b namespace n n"),
+            ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=/x", "mysql://h/db"),
+        ] {
+            assert_eq!(described(url), text);
+        }
+        let options = MySqlOptions::from_url("mysql://u:p%40@[::1]:7/db").unwrap();
+        assert_eq!(options.servers[0].get_host(), "::1");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_without_showing_secrets() {
+        for url in [
+            "",
+            "mysql:h",
+            "postgres://u:secret@h/db",
+            "mysql://u:secret@h,/db",
+            "mysql://u:secret@h:port/db",
+            "mysql://u:secret@h/db?password=secret",
+            "mysql://u:secret@h/db#secret",
+            "mysql://u:secret@h/db?ssl-mode=maybe",
+            "mysql://u:secret/x@h/db",
+        ] {
+            let error = MySqlOptions::from_url(url).expect_err(url);
+            assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+        for query in ["table=a-b", "namespace=", "namespace=a%0ab"] {
+            let options = MySqlOptions::from_url(&format!("mysql://h/db?{query}")).unwrap();
+            assert!(!format!("{options:?}").contains("secret"));
+            assert!(options.build().is_err(), "{query}");
+        }
+        let options = MySqlOptions::from_url("mysql://u:secret@h/db").unwrap();
+        assert!(!format!("{options:?} {:?}", options.clone().build()).contains("secret"));
+    }
+}

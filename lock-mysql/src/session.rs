@@ -1,0 +1,187 @@
+//! A connection that is set up for the cell, and the statements that are sent over it.
+
+use std::time::{Duration, Instant};
+
+use lock_core::{Swap, Version};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+use tokio::runtime;
+
+use crate::error::{is_duplicate, is_unknown_variable};
+use crate::table::Table;
+
+/// A connection that was not used for so long may have been cut by something on the way.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// What a packet holds besides the data, generously.
+const PACKET_REST: u64 = 4096;
+
+/// How long the server makes a statement wait for a lock on the row: less than its client waits for
+/// the answer, so that the outcome is known.
+const LOCK_WAIT_SECONDS: u32 = 2;
+
+/// A connection, used by one call at a time.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: MySqlConnection,
+    /// A connection only works in the runtime that it was made in.
+    runtime: runtime::Id,
+    used: Instant,
+    packet_max: u64,
+    pub(crate) is_read_only: bool,
+    in_turn: bool,
+}
+
+/// What a read found: the version, and the data unless that version was known.
+pub(crate) type Found = Option<(Version, Option<Vec<u8>>)>;
+
+impl Session {
+    /// Connects and sets up the session.
+    pub(crate) async fn open(server: &MySqlConnectOptions) -> Result<Self, sqlx::Error> {
+        let options = server
+            .clone()
+            .pipes_as_concat(false)
+            .no_engine_substitution(false)
+            .timezone(None)
+            .set_names(false)
+            .disable_statement_logging();
+        let mut connection = options.connect().await?;
+        let row = connection
+            .fetch_one("SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION()")
+            .await?;
+        let packet_max = row.try_get_unchecked::<u64, _>(0)?;
+        let read_only: String = row.try_get_unchecked(1)?;
+        let version: String = row.try_get_unchecked(2)?;
+        let is_mariadb = version.contains("MariaDB");
+        // Galera: wait until what others have committed before has been applied here.
+        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 1" } else { "" };
+        let set = format!(
+            "SET NAMES utf8mb4, @@session.autocommit = 1, \
+             @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"
+        );
+        connection.execute(AssertSqlSafe(set)).await?;
+        if !is_mariadb {
+            // Group Replication: the same. The variable is unknown where its plugin is not there.
+            let set = "SET @@session.group_replication_consistency = 'BEFORE'";
+            match connection.execute(set).await {
+                Err(error) if !is_unknown_variable(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            connection,
+            runtime: runtime::Handle::current().id(),
+            used: Instant::now(),
+            packet_max,
+            is_read_only: !matches!(&*read_only, "0" | "OFF"),
+            in_turn: false,
+        })
+    }
+
+    /// Whether it belongs to this runtime; another's connection must not even be closed in it.
+    pub(crate) fn is_of_this_runtime(&self) -> bool {
+        self.runtime == runtime::Handle::current().id()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.used.elapsed() > IDLE_MAX
+    }
+
+    /// Whether the server takes a statement with that much data.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        bytes as u64 + PACKET_REST <= self.packet_max
+    }
+
+    pub(crate) fn packet_max(&self) -> u64 {
+        self.packet_max
+    }
+
+    pub(crate) fn used(&mut self) {
+        self.used = Instant::now();
+    }
+
+    pub(crate) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.ping().await
+    }
+
+    /// Says goodbye, so that the server does not note an aborted connection.
+    pub(crate) async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+
+    /// Reads the cell; its data only if it is not at the known version.
+    pub(crate) async fn read(
+        &mut self,
+        table: &Table,
+        id: &[u8],
+        known: Version,
+    ) -> Result<Found, sqlx::Error> {
+        self.end_turn(table, id).await?;
+        let row = sqlx::query(AssertSqlSafe(table.read.as_str()))
+            .bind(known.0)
+            .bind(id)
+            .fetch_optional(&mut self.connection)
+            .await?;
+        let found = |row: sqlx::mysql::MySqlRow| -> Result<_, sqlx::Error> {
+            let version = Version(row.try_get_unchecked(0)?);
+            Ok((version, row.try_get_unchecked::<Option<Vec<u8>>, _>(1)?))
+        };
+        row.map(found).transpose()
+    }
+
+    /// Waits for this client's turn, and reads; `None` if it did not come in time.
+    pub(crate) async fn read_in_turn(
+        &mut self,
+        table: &Table,
+        id: &[u8],
+        known: Version,
+    ) -> Result<Option<Found>, sqlx::Error> {
+        self.end_turn(table, id).await?;
+        let taken: Option<i64> = sqlx::query_scalar(AssertSqlSafe(table.take_turn.as_str()))
+            .bind(id)
+            .fetch_one(&mut self.connection)
+            .await?;
+        if taken != Some(1) {
+            return Ok(None);
+        }
+        let found = self.read(table, id, known).await?;
+        self.in_turn = true;
+        Ok(Some(found))
+    }
+
+    /// Swaps, in one statement that commits itself.
+    pub(crate) async fn swap(
+        &mut self,
+        table: &Table,
+        id: &[u8],
+        (expected, next): (Version, Version),
+        data: &str,
+    ) -> Result<Swap, sqlx::Error> {
+        let creates = expected == Version::ABSENT;
+        let sql = if creates { &table.insert } else { &table.update };
+        let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(next.0).bind(data).bind(id);
+        let query = if creates { query } else { query.bind(expected.0) };
+        let swap = match query.execute(&mut self.connection).await {
+            // Matched rows: sqlx asks for them, and the version changes anyway.
+            Ok(done) if done.rows_affected() == 1 => Swap::Swapped,
+            Ok(_) => Swap::Conflict,
+            Err(error) if creates && is_duplicate(&error) => Swap::Conflict,
+            Err(error) => return Err(error),
+        };
+        Ok(swap)
+    }
+
+    /// Lets the next client have its turn.
+    pub(crate) async fn end_turn(&mut self, table: &Table, id: &[u8]) -> Result<(), sqlx::Error> {
+        if std::mem::take(&mut self.in_turn) {
+            sqlx::query(AssertSqlSafe(table.end_turn.as_str()))
+                .bind(id)
+                .execute(&mut self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn create(&mut self, table: &Table) -> Result<(), sqlx::Error> {
+        self.connection.execute(AssertSqlSafe(table.create.as_str())).await.map(drop)
+    }
+}

@@ -1,0 +1,114 @@
+//! The table of the cells: its name, its definition, and every statement on it.
+
+use std::fmt;
+
+use lock_core::{BackendError, BackendErrorKind};
+
+/// What [`MIGRATION`] calls the table.
+const DEFAULT: &str = "interlock";
+/// The longest identifier of MySQL, in characters.
+const IDENTIFIER_MAX: usize = 64;
+
+/// The definition of the table, for those who have a migration tool of their own.
+///
+/// It creates the table `interlock` of the current database, if it is not there.
+pub const MIGRATION: &str = include_str!("../migrations/interlock.sql");
+
+/// The statements on one table, by whatever name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    name: String,
+    pub(crate) read: String,
+    pub(crate) insert: String,
+    pub(crate) update: String,
+    pub(crate) create: String,
+    pub(crate) take_turn: String,
+    pub(crate) end_turn: String,
+}
+
+impl Table {
+    /// A table by its name, which may be preceded by a database and a dot.
+    pub(crate) fn new(name: &str) -> Result<Self, BackendError> {
+        let parts: Vec<&str> = name.split('.').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| is_identifier(part)) {
+            return Err(BackendError::new(
+                BackendErrorKind::Misconfigured,
+                format!(
+                    "cannot use {name:?} as a table: write up to {IDENTIFIER_MAX} of the characters \
+                     a-z, A-Z, 0-9, _ and $, and before that a database and a dot if you like"
+                ),
+            ));
+        }
+        let quoted = format!("`{}`", parts.join("`.`"));
+        // In one database one turnstile for each table and namespace, within 64 characters.
+        let turnstile = match parts[..] {
+            [table] => format!("SHA1(CONCAT_WS('.', DATABASE(), '{table}', ?))"),
+            _ => format!("SHA1(CONCAT_WS('.', '{name}', ?))"),
+        };
+        Ok(Self {
+            name: name.into(),
+            // What is known already need not be sent again.
+            read: format!("SELECT version, IF(version = ?, NULL, data) FROM {quoted} WHERE id = ?"),
+            insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
+            update: format!(
+                "UPDATE {quoted} SET version = ?, data = ? WHERE id = ? AND version = ?"
+            ),
+            create: MIGRATION.replacen("EXISTS interlock", &format!("EXISTS {quoted}"), 1),
+            take_turn: format!("SELECT GET_LOCK({turnstile}, 0.05)"),
+            end_turn: format!("DO RELEASE_LOCK({turnstile})"),
+        })
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.name == DEFAULT
+    }
+
+    /// What an administrator types to let somebody use it.
+    pub(crate) fn grant(&self) -> String {
+        let place = if self.name.contains('.') { "" } else { "DATABASE." };
+        format!("GRANT SELECT, INSERT, UPDATE ON {place}{} TO USER", self.name)
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new(DEFAULT).expect("it is an identifier")
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    (1..=IDENTIFIER_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
+        // MySQL takes a name of digits only for a number.
+        && !text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_identifiers_are_tables() {
+        for name in ["interlock", "Locks_2", "shop.locks", "a$", &"x".repeat(64)] {
+            assert!(Table::new(name).unwrap().update.contains(&name.replace('.', "`.`")), "{name}");
+        }
+        for name in
+            ["", ".", "a.", ".a", "a.b.c", "a b", "a`b", "a'b", "a-b", "é", "12", &"x".repeat(65)]
+        {
+            let error = Table::new(name).unwrap_err();
+            assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_migration_creates_the_table_by_any_name() {
+        assert!(Table::default().create.contains("NOT EXISTS `interlock` ("));
+        assert!(Table::new("shop.locks").unwrap().create.contains("NOT EXISTS `shop`.`locks` ("));
+    }
+}
