@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::error::{Doing, silent, sort};
 use crate::options::MySqlOptions;
-use crate::session::{Found, Session};
+use crate::session::{Found, Mark, Session};
 use crate::table::Table;
 
 /// How long a statement may take; one waits for the row for 2 s at most.
@@ -42,18 +42,19 @@ pub struct MySqlBackend {
 struct Slot {
     session: Option<Session>,
     /// The cell as it was last read, so that it is sent again only when it has changed.
-    known: Snapshot,
+    known: (Mark, Vec<u8>),
     no_turns_until: Option<Instant>,
 }
 
 impl Slot {
     fn learn(&mut self, found: Found) -> Snapshot {
         match found {
-            None => self.known = Snapshot::default(),
-            Some((version, Some(data))) => self.known = Snapshot { version, data },
+            None => self.known = Default::default(),
+            Some((mark, Some(data))) => self.known = (mark, data),
             Some((_, None)) => {}
         }
-        self.known.clone()
+        let (mark, data) = &self.known;
+        Snapshot { version: mark.version, data: data.clone() }
     }
 }
 
@@ -206,7 +207,7 @@ impl LockBackend for MySqlBackend {
     async fn load(&self) -> Result<Snapshot, BackendError> {
         let mut slot = self.slot.lock().await;
         let mut session = self.session(&mut slot).await?;
-        let known = slot.known.version;
+        let known = slot.known.0;
         let reading = session.read(&self.table, self.id(), known);
         let result = self.within(Doing::Reading, reading).await;
         self.keep(&mut slot, session, &result);
@@ -254,7 +255,7 @@ impl LockBackend for MySqlBackend {
             return Ok(None);
         }
         let mut session = self.session(&mut slot).await?;
-        let known = slot.known.version;
+        let known = slot.known.0;
         let reading = session.read_in_turn(&self.table, self.id(), known);
         let result = self.within(Doing::Reading, reading).await;
         self.keep(&mut slot, session, &result);

@@ -170,10 +170,8 @@ impl MySqlOptions {
         for (index, server) in self.servers.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
             let host = server.get_host();
-            let _ = match host.contains(':') {
-                true => write!(text, "{comma}[{host}]"),
-                false => write!(text, "{comma}{host}"),
-            };
+            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+            let _ = write!(text, "{comma}{open}{host}{close}");
             if server.get_port() != DEFAULT_PORT {
                 let _ = write!(text, ":{}", server.get_port());
             }

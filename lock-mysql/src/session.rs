@@ -31,8 +31,15 @@ pub(crate) struct Session {
     in_turn: bool,
 }
 
-/// What a read found: the version, and the data unless that version was known.
-pub(crate) type Found = Option<(Version, Option<Vec<u8>>)>;
+/// What a read found: which cell, and the data unless that cell was known.
+pub(crate) type Found = Option<(Mark, Option<Vec<u8>>)>;
+
+/// What tells whether a cell is the same as before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) version: Version,
+    checksum: u32,
+}
 
 impl Session {
     /// Connects and sets up the session.
@@ -113,17 +120,19 @@ impl Session {
         &mut self,
         table: &Table,
         id: &[u8],
-        known: Version,
+        known: Mark,
     ) -> Result<Found, sqlx::Error> {
         self.end_turn(table, id).await?;
         let row = sqlx::query(AssertSqlSafe(table.read.as_str()))
-            .bind(known.0)
+            .bind(known.version.0)
+            .bind(known.checksum)
             .bind(id)
             .fetch_optional(&mut self.connection)
             .await?;
         let found = |row: sqlx::mysql::MySqlRow| -> Result<_, sqlx::Error> {
             let version = Version(row.try_get_unchecked(0)?);
-            Ok((version, row.try_get_unchecked::<Option<Vec<u8>>, _>(1)?))
+            let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
+            Ok((mark, row.try_get_unchecked::<Option<Vec<u8>>, _>(2)?))
         };
         row.map(found).transpose()
     }
@@ -133,7 +142,7 @@ impl Session {
         &mut self,
         table: &Table,
         id: &[u8],
-        known: Version,
+        known: Mark,
     ) -> Result<Option<Found>, sqlx::Error> {
         self.end_turn(table, id).await?;
         let taken: Option<i64> = sqlx::query_scalar(AssertSqlSafe(table.take_turn.as_str()))

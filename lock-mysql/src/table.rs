@@ -42,13 +42,17 @@ impl Table {
         let quoted = format!("`{}`", parts.join("`.`"));
         // In one database one turnstile for each table and namespace, within 64 characters.
         let turnstile = match parts[..] {
-            [table] => format!("SHA1(CONCAT_WS('.', DATABASE(), '{table}', ?))"),
-            _ => format!("SHA1(CONCAT_WS('.', '{name}', ?))"),
+            [table] => format!("SHA2(CONCAT_WS('.', DATABASE(), '{table}', ?), 224)"),
+            _ => format!("SHA2(CONCAT_WS('.', '{name}', ?), 224)"),
         };
         Ok(Self {
             name: name.into(),
-            // What is known already need not be sent again.
-            read: format!("SELECT version, IF(version = ?, NULL, data) FROM {quoted} WHERE id = ?"),
+            // What is known already need not be sent again; a checksum, because whoever mends a cell
+            // by hand may leave its version.
+            read: format!(
+                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data) \
+                 FROM {quoted} WHERE id = ?"
+            ),
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
             update: format!(
                 "UPDATE {quoted} SET version = ?, data = ? WHERE id = ? AND version = ?"

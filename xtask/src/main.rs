@@ -4,6 +4,7 @@ mod fuzz;
 mod matrix;
 mod msrv;
 mod packages;
+mod servers;
 mod soak;
 
 use std::{env, process::Command, process::ExitCode, time::Instant};
@@ -22,6 +23,8 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 60)]
         minutes: u64,
     },
+    /// Starts a MariaDB and a MySQL on loopback, prints their URLs, and ends them with Ctrl-C.
+    Servers,
     /// Fuzzes what reads bytes of strangers: needs a C++ compiler besides.
     Fuzz {
         /// Only this target.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test => run(&[
             ("each crate's rust-version covers its dependencies", &msrv::check),
             ("programs that tests need", &packages::install),
+            ("servers that tests need", &servers::prepare),
             ("unit, integration and documentation tests", &|| {
                 matrix::clear()?;
                 cargo(&["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
@@ -54,8 +58,10 @@ fn main() -> ExitCode {
         ]),
         Task::Soak { minutes } => run(&[
             ("programs that tests need", &packages::install),
+            ("servers that tests need", &servers::prepare),
             ("the conformance suite", &|| soak::run(minutes)),
         ]),
+        Task::Servers => run(&[("servers", &servers::serve)]),
         Task::Fuzz { target, minutes } => {
             run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])
         }

@@ -84,10 +84,8 @@ impl Pace {
     pub(super) fn lost(&mut self, now: Instant) {
         self.failures = 0;
         self.calm = 0;
-        let window = match self.turns {
-            true => self.swap,
-            false => self.swap * 4 / (1 << self.losses.min(6)),
-        };
+        let shrinks = if self.turns { 0 } else { self.losses.min(6) };
+        let window = self.swap * 4 / (1 << shrinks);
         self.losses += 1;
         self.not_before = Some(now + self.within(window));
     }

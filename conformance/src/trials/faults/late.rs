@@ -67,6 +67,7 @@ pub(super) fn a_request_that_arrives_after_it_was_given_up_leaves_no_phantom(
 pub(super) fn a_request_that_arrives_after_its_process_died_leaves_no_phantom(
     scene: &Scene,
 ) -> Verdict {
+    scene.needs_server()?;
     let lock = "app/blog";
     let wait = std::time::Duration::from_millis(1);
     let backend = scene.backend()?;

@@ -109,7 +109,7 @@ fn a_foreign_cell_is_never_overwritten(scene: &Scene) -> Verdict {
         b"0",
         b"\"interlock\"",
         b"not json",
-        b"\xff\xfe{",
+        b"\x7f\x01{",
         br#"{"interlock":1}"#,
         br#"{"interlock":0,"clients":{},"queue":[]}"#,
         br#"{"interlock":-1,"clients":{},"queue":[]}"#,

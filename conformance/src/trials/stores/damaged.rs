@@ -33,7 +33,7 @@ fn bad_cells(good: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(vec![
         good[..good.len() / 2].to_vec(),
         Vec::new(),
-        b"\xFF\x00garbage".to_vec(),
+        b"\0garbage".to_vec(),
         b"{}".to_vec(),
         b"null".to_vec(),
         good.repeat(2),

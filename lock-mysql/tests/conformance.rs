@@ -1,0 +1,162 @@
+//! The conformance suite on MariaDB and on MySQL.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use lock_conformance::{Damage, Failure, Fixture, Server, Start, Store, Verdict};
+use lock_core::{BackendError, LockBackend, Snapshot};
+use lock_mysql::{MIGRATION, MySqlBackend};
+use lock_servers::{Instance, Kind};
+
+use support::{Shared, create_database, sql};
+
+fn main() -> ExitCode {
+    let fixtures = Kind::ALL.map(|kind| Arc::new(MySql(Shared::new(kind))) as Arc<dyn Fixture>);
+    lock_conformance::run(&fixtures)
+}
+
+/// All trials share one server, each with a database of its own, save for those that do harm to it.
+struct MySql(Arc<Shared>);
+
+impl Fixture for MySql {
+    fn name(&self) -> &'static str {
+        self.0.kind().name()
+    }
+
+    fn start(&self) -> Start {
+        let server = self.0.url().map_err(|error| failure(&error))?;
+        let name = create_database(&server)?;
+        let (own, is_used) = (OnceLock::new(), AtomicBool::new(false));
+        Ok(Box::new(Database { shared: self.0.clone(), server, name, own, is_used }))
+    }
+
+    fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
+        Ok(Arc::new(MySqlBackend::from_url(spec)?))
+    }
+}
+
+fn failure(error: &lock_servers::Error) -> Failure {
+    if error.is_unavailable() {
+        return Failure::missing(error.to_string());
+    }
+    Failure::failed(error.to_string())
+}
+
+struct Database {
+    shared: Arc<Shared>,
+    server: String,
+    name: String,
+    /// A server for this trial alone, if it asked for one before it used the other.
+    own: OnceLock<Option<Own>>,
+    is_used: AtomicBool,
+}
+
+struct Own {
+    instance: Instance,
+    name: String,
+}
+
+impl Database {
+    fn url(&self) -> String {
+        self.is_used.store(true, Ordering::Relaxed);
+        match self.own.get() {
+            Some(Some(own)) => format!("{}/{}", own.instance.url(), own.name),
+            _ => format!("{}/{}", self.server, self.name),
+        }
+    }
+}
+
+impl Server for Own {
+    fn address(&self) -> SocketAddr {
+        self.instance.address()
+    }
+
+    fn spec_at(&self, address: SocketAddr) -> String {
+        format!("mysql://root@{address}/{}", self.name)
+    }
+
+    fn kill(&self) -> Result<(), Failure> {
+        self.instance.kill().map_err(|error| failure(&error))
+    }
+
+    fn start(&self) -> Result<(), Failure> {
+        self.instance.start_again().map_err(|error| failure(&error))
+    }
+}
+
+impl Store for Database {
+    fn spec(&self) -> String {
+        self.url()
+    }
+
+    fn restore(&self, cell: &Snapshot) -> Option<Verdict> {
+        if let Some(Some(own)) = self.own.get()
+            && own.instance.pid().is_none()
+        {
+            let statements = format!("USE {};\n{};\n", own.name, put(cell));
+            return Some(own.instance.at_next_start(&statements).map_err(|error| failure(&error)));
+        }
+        Some(sql(&self.url(), &[&put(cell)]))
+    }
+
+    fn replace(&self, cell: Option<&Snapshot>) -> Option<Verdict> {
+        let put = cell.map(put);
+        let create = MIGRATION.replacen("interlock", "another", 1);
+        let mut steps =
+            vec![create.as_str(), "DROP TABLE interlock", "RENAME TABLE another TO interlock"];
+        steps.extend(put.as_deref());
+        Some(sql(&self.url(), &steps))
+    }
+
+    fn damage(&self, how: Damage) -> Option<Verdict> {
+        let keep = "CREATE TABLE aside LIKE interlock; INSERT INTO aside SELECT * FROM interlock";
+        let harm = match how {
+            Damage::Truncated => "UPDATE interlock SET data = LEFT(data, LENGTH(data) / 2)",
+            Damage::Garbage => "UPDATE interlock SET data = REPEAT('\u{1}noise', 100)",
+            Damage::Foreign => {
+                "DROP TABLE interlock; CREATE TABLE interlock (name TEXT); INSERT INTO interlock VALUES ('x')"
+            }
+            _ => return None,
+        };
+        Some(sql(&self.url(), &[keep, harm]))
+    }
+
+    fn repair(&self) -> Verdict {
+        sql(&self.url(), &["DROP TABLE interlock", "RENAME TABLE aside TO interlock"])
+    }
+
+    fn server(&self) -> Option<&dyn Server> {
+        let start = || {
+            assert!(!self.is_used.load(Ordering::Relaxed), "ask for the server before the store");
+            let instance = Instance::start(self.shared.kind()).ok()?;
+            let name = create_database(&instance.url()).ok()?;
+            Some(Own { instance, name })
+        };
+        self.own.get_or_init(start).as_ref().map(|own| own as &dyn Server)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        match self.own.get() {
+            Some(Some(own)) => vec![own.instance.log()],
+            _ => self.shared.log().into_iter().collect(),
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _ = sql(&self.server, &[&format!("DROP DATABASE {}", self.name)]);
+    }
+}
+
+/// The statement that puts a cell into the table, as restoring a dump does.
+fn put(cell: &Snapshot) -> String {
+    let data = cell.data.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let version = cell.version;
+    format!("REPLACE INTO interlock (id, version, data) VALUES ('default', {version}, x'{data}')")
+}

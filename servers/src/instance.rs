@@ -1,0 +1,281 @@
+//! A private server: its data directory, its port and its life.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::fetch::{run, tail};
+use crate::programs::Programs;
+use crate::{Error, Kind};
+
+/// How long a server may take to come up on a machine that is busy.
+const START: Duration = Duration::from_mins(2);
+
+/// Runs a server and kills it when the pipe from whoever started it is closed: by a drop, or by any
+/// death of that process.
+///
+/// If nobody says `keep`, the server will not come back, and its files go too.
+const GUARD: &str = r#"
+directory=$1; shift
+exec 3<&0
+"$@" </dev/null 3<&- &
+echo $!
+read -r word <&3
+kill -9 $!; wait $! 2>/dev/null
+[ "$word" = keep ] || rm -rf "$directory"
+"#;
+
+/// Lets root in over TCP, which the data directory of `MySQL` does not.
+const LET_IN: &str = "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';\n\
+                      GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n";
+
+/// A server with a data directory of its own, on loopback; it ends with this value.
+#[derive(Debug)]
+pub struct Instance {
+    programs: Programs,
+    arguments: Vec<String>,
+    directory: TempDir,
+    address: SocketAddr,
+    /// Keeps the port while the server is down: it is bound and never listens.
+    _port: OwnedFd,
+    process: Mutex<Option<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    guard: Child,
+    pid: Pid,
+}
+
+impl Instance {
+    /// Starts a server as its makers deliver it, save for sizes of memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Programs::find`], or it does not come up.
+    pub fn start(kind: Kind) -> Result<Self, Error> {
+        Self::start_with(kind, &[])
+    }
+
+    /// Starts a server with more arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self, Error> {
+        let programs = Programs::find(kind)?;
+        // The path of a socket has little room.
+        let directory = tempfile::Builder::new().prefix("lock").tempdir_in("/tmp");
+        let directory = directory.map_err(Error::io("create a folder in", "/tmp"))?;
+        let data = directory.path().join("data");
+        run(Command::new("cp").arg("-a").arg(&programs.template).arg(&data))?;
+        let (port, address) =
+            reserve_port().map_err(|error| Error::io("reserve", "a port")(error.into()))?;
+        let instance = Self {
+            programs,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            directory,
+            address,
+            _port: port,
+            process: Mutex::default(),
+        };
+        instance.at_next_start("")?;
+        instance.start_again()?;
+        Ok(instance)
+    }
+
+    /// What kind of server it is.
+    pub fn kind(&self) -> Kind {
+        self.programs.kind
+    }
+
+    /// Where it listens; the same for all its life.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its user root, without a database.
+    pub fn url(&self) -> String {
+        format!("mysql://root@{}", self.address)
+    }
+
+    /// The path of its unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    /// The folder of its files, for keys and the like.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it writes about itself.
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("server.log")
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.process().as_ref().map(|running| running.pid.as_raw_nonzero().get())
+    }
+
+    /// Ends it by `SIGKILL`.
+    ///
+    /// # Errors
+    ///
+    /// The system refused.
+    pub fn kill(&self) -> Result<(), Error> {
+        let Some(mut running) = self.process().take() else { return Ok(()) };
+        // A server that was stopped is killed all the same; the guard then sees its end.
+        let _ = kill_process(running.pid, Signal::KILL);
+        if let Some(mut pipe) = running.guard.stdin.take() {
+            let _ = pipe.write_all(b"keep\n");
+        }
+        running.guard.wait().map(drop).map_err(Error::io("end", self.log()))
+    }
+
+    /// Stops it by `SIGSTOP` until [`go_on`](Self::go_on).
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`stop`](Self::stop).
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(running) = &*self.process() {
+            let _ = kill_process(running.pid, signal);
+        }
+    }
+
+    /// Starts it once more with a database of this name.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_again`](Self::start_again).
+    pub fn create(&self, database: &str) -> Result<(), Error> {
+        self.kill()?;
+        self.at_next_start(&format!("CREATE DATABASE IF NOT EXISTS {database};\n"))?;
+        self.start_again()
+    }
+
+    /// Has it execute statements at its next start, before anybody can connect: one to a line.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn at_next_start(&self, statements: &str) -> Result<(), Error> {
+        let path = self.directory.path().join("init.sql");
+        fs::write(&path, format!("{LET_IN}{statements}")).map_err(Error::io("write", path))
+    }
+
+    /// Starts it again after [`kill`](Self::kill), at the same address, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up: with the end of its log.
+    pub fn start_again(&self) -> Result<(), Error> {
+        let log = self.log();
+        let mut server = self.programs.server();
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        server.args([
+            format!("--datadir={}", path("data")),
+            format!("--socket={}", path("sock")),
+            format!("--pid-file={}", path("pid")),
+            format!("--log-error={}", log.display()),
+            format!("--init-file={}", path("init.sql")),
+            format!("--tmpdir={}", self.directory.path().display()),
+            format!("--port={}", self.address.port()),
+            "--bind-address=127.0.0.1".into(),
+            "--skip-name-resolve".into(),
+            "--performance-schema=OFF".into(),
+            "--innodb-buffer-pool-size=64M".into(),
+        ]);
+        match self.programs.kind {
+            Kind::MariaDb => server.arg("--innodb-log-file-size=8M"),
+            Kind::MySql => server.args([
+                "--innodb-redo-log-capacity=8M",
+                "--mysqlx=OFF",
+                "--secure-file-priv=NULL",
+            ]),
+        };
+        server.args(&self.arguments);
+        let console = File::create(self.directory.path().join("console.log"));
+        let console = console.map_err(Error::io("write", &log))?;
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "sh"])
+            .arg(self.directory.path())
+            .arg(server.get_program())
+            .args(server.get_args())
+            .envs(server.get_envs().filter_map(|(key, value)| Some((key, value?))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(console)
+            .spawn()
+            .map_err(Error::io("run", "sh"))?;
+        let mut line = String::new();
+        let mut said = BufReader::new(guard.stdout.take().expect("it is piped"));
+        said.read_line(&mut line).map_err(Error::io("run", "sh"))?;
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(|| {
+            Error::Program { program: "sh".into(), said: format!("no process: {line}") }
+        })?;
+        *self.process() = Some(Running { guard, pid });
+        let deadline = Instant::now() + START;
+        while !self.greets() {
+            let ended = !Path::new(&format!("/proc/{}/exe", pid.as_raw_nonzero())).exists();
+            if ended || Instant::now() > deadline {
+                self.kill()?;
+                let text = fs::read_to_string(&log).unwrap_or_default()
+                    + &fs::read_to_string(self.directory.path().join("console.log"))
+                        .unwrap_or_default();
+                return Err(Error::Program {
+                    program: self.programs.kind.to_string(),
+                    said: format!("it does not come up: {}", tail(&text)),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.at_next_start("")
+    }
+
+    /// Whether it greets who connects, as it does once it serves.
+    fn greets(&self) -> bool {
+        let greeting = || -> std::io::Result<usize> {
+            let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.read(&mut [0])
+        };
+        greeting().is_ok_and(|bytes| bytes == 1)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Running>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// A port that nobody else gets; a server may listen on it, because both allow reuse.
+fn reserve_port() -> rustix::io::Result<(OwnedFd, SocketAddr)> {
+    let port = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&port, rustix::io::FdFlags::CLOEXEC)?;
+    sockopt::set_socket_reuseaddr(&port, true)?;
+    bind(&port, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let address = SocketAddr::try_from(getsockname(&port)?)?;
+    Ok((port, address))
+}
