@@ -41,16 +41,15 @@ fuzz_target!(|input: &str| {
             assert!(!shown.contains(SECRET), "{url:?} is shown as {shown:?}");
             assert!(store::has_password(&url), "{url:?}");
         }
-        if let Some(said) = read(&url)
-            && !is_path
-        {
+        let said = read(&url);
+        if !is_path {
             assert!(!said.contains(SECRET), "of {url:?} is said {said:?}");
         }
     }
 });
 
-/// Reads a URL with and without a directory; tells what is said of it if that fails.
-fn read(url: &str) -> Option<String> {
+/// Reads a URL with and without a directory; tells what is said of it.
+fn read(url: &str) -> String {
     let based = store::parse(url, Some(Path::new("/base")));
     let alone = store::parse(url, None);
     match (&based, &alone) {
@@ -62,7 +61,12 @@ fn read(url: &str) -> Option<String> {
     if let Ok(store) = &based {
         let written = store.url().into_string().expect("the input was text");
         assert_eq!(store::parse(&written, None), based, "{written:?}");
-        assert_eq!(store.to_string(), written);
+        if !store::has_password(&written) || written.starts_with("sqlite:") {
+            assert_eq!(store.to_string(), written);
+        }
     }
-    based.err().map(|error| format!("{error} {error:?}"))
+    match based {
+        Ok(store) => format!("{store} {store:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    }
 }

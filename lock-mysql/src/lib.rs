@@ -15,6 +15,7 @@
 mod backend;
 mod error;
 mod options;
+mod password;
 mod session;
 mod table;
 

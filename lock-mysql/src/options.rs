@@ -1,6 +1,7 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use lock_core::{BackendError, BackendErrorKind};
 use sqlx::ConnectOptions;
@@ -8,6 +9,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
 use url::Url;
 
 use crate::backend::MySqlBackend;
+use crate::password;
 use crate::table::Table;
 
 const DEFAULT_NAMESPACE: &str = "default";
@@ -29,7 +31,8 @@ const DEFAULT_PORT: u16 = 3306;
 pub struct MySqlOptions {
     pub(crate) servers: Vec<MySqlConnectOptions>,
     table: String,
-    namespace: String,
+    namespace: Option<String>,
+    password_file: Option<PathBuf>,
 }
 
 impl MySqlOptions {
@@ -38,7 +41,8 @@ impl MySqlOptions {
         Self {
             servers: vec![server],
             table: Table::default().to_string(),
-            namespace: DEFAULT_NAMESPACE.into(),
+            namespace: None,
+            password_file: None,
         }
     }
 
@@ -56,7 +60,8 @@ impl MySqlOptions {
     /// can be written is used, the next when it fails. Options after `?`: `table`, `namespace`,
     /// `socket` (a path), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
     /// `verify-identity`; `preferred` if it is not said), `ssl-ca`, `ssl-cert` and `ssl-key`
-    /// (paths of PEM files).
+    /// (paths of PEM files), and `password-file`, which keeps the password out of the URL (see
+    /// [`password_file`](Self::password_file)).
     ///
     /// # Errors
     ///
@@ -109,7 +114,14 @@ impl MySqlOptions {
                     taken
                 }
                 "namespace" => {
-                    options.namespace = value.into_owned();
+                    options.namespace = Some(value.into_owned());
+                    taken
+                }
+                "password-file" if url.password().is_some() => {
+                    return Err(bad("it has a password and a password-file: write one of them"));
+                }
+                "password-file" => {
+                    options.password_file = Some(PathBuf::from(&*value));
                     taken
                 }
                 "socket" => taken.socket(&*value),
@@ -148,7 +160,22 @@ impl MySqlOptions {
     /// byte.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// The namespace that was chosen so far, by the URL or by [`namespace`](Self::namespace).
+    pub fn chosen_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// A file whose first line is the password, for all servers.
+    ///
+    /// It is read once, by [`build`](Self::build), and refused if others than its owner and group
+    /// can read or write it.
+    #[must_use]
+    pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.password_file = Some(path.into());
         self
     }
 
@@ -156,15 +183,22 @@ impl MySqlOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the table or the namespace is bad.
-    pub fn build(self) -> Result<MySqlBackend, BackendError> {
-        check_namespace(&self.namespace)?;
+    /// [`BackendErrorKind::Misconfigured`]: the table, the namespace or the password file is bad.
+    pub fn build(mut self) -> Result<MySqlBackend, BackendError> {
+        let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        check_namespace(&namespace)?;
         let table = Table::new(&self.table)?;
-        let store = self.describe(&table);
-        Ok(MySqlBackend::new(self.servers, table, self.namespace, store))
+        if let Some(path) = &self.password_file {
+            let password = password::read(path)?;
+            for server in &mut self.servers {
+                *server = server.clone().password(&password);
+            }
+        }
+        let store = self.describe(&table, &namespace);
+        Ok(MySqlBackend::new(self.servers, table, namespace, store))
     }
 
-    fn describe(&self, table: &Table) -> String {
+    fn describe(&self, table: &Table, namespace: &str) -> String {
         use fmt::Write;
         let mut text = String::from("mysql://");
         for (index, server) in self.servers.iter().enumerate() {
@@ -183,8 +217,8 @@ impl MySqlOptions {
         if !table.is_default() {
             let _ = write!(text, " table {table}");
         }
-        if self.namespace != DEFAULT_NAMESPACE {
-            let _ = write!(text, " namespace {}", self.namespace);
+        if namespace != DEFAULT_NAMESPACE {
+            let _ = write!(text, " namespace {namespace}");
         }
         text
     }
@@ -276,12 +310,13 @@ mod tests {
             "mysql://u:secret@h/db#secret",
             "mysql://u:secret@h/db?ssl-mode=maybe",
             "mysql://u:secret/x@h/db",
+            "mysql://u:secret@h/db?password-file=/p",
         ] {
             let error = MySqlOptions::from_url(url).expect_err(url);
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
         }
-        for query in ["table=a-b", "namespace=", "namespace=a%0ab"] {
+        for query in ["table=a-b", "namespace=", "namespace=a%0ab", "password-file=/none"] {
             let options = MySqlOptions::from_url(&format!("mysql://h/db?{query}")).unwrap();
             assert!(!format!("{options:?}").contains("secret"));
             assert!(options.build().is_err(), "{query}");

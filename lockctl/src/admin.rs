@@ -1,15 +1,19 @@
 //! `lockctl release` and `lockctl init`: what operators do to a store.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
+#[cfg(feature = "mysql")]
+use lock_core::BackendErrorKind;
 use lock_core::{BackendError, LockBackend};
 use nix::unistd::Group;
 
+#[cfg(feature = "mysql")]
+use crate::store::ServerUrl;
 use crate::{
     exit::Exit,
     keeper::LockError,
     notice,
-    open::with_locks,
+    open::{runtime, with_locks},
     store::{Settings, Store},
 };
 
@@ -38,6 +42,8 @@ enum InitError {
     NoGroup(String),
     #[error("cannot look up the group {name}")]
     Group { name: String, source: nix::Error },
+    #[error("--group is for stores that are files: the users of a table are chosen with GRANT")]
+    NotAFile,
     #[error(transparent)]
     Open(#[from] LockError),
 }
@@ -53,19 +59,31 @@ pub(crate) fn init(settings: &Settings, group: Option<&str>) -> Exit {
             notice::say_error(&error);
             match error {
                 InitError::Open(error) => error.exit(),
-                InitError::NoGroup(_) | InitError::Group { .. } => Exit::Usage,
+                InitError::NoGroup(_) | InitError::Group { .. } | InitError::NotAFile => {
+                    Exit::Usage
+                }
             }
         }
     }
 }
 
 fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
-    let mut options = settings.options();
+    match (&settings.store, group) {
+        (Store::Sqlite(path), _) => create_file(settings, path, group),
+        (Store::Mysql(_), Some(_)) => Err(InitError::NotAFile),
+        #[cfg(feature = "mysql")]
+        (Store::Mysql(url), None) => Ok(create_table(settings, url).map_err(LockError::from)?),
+        #[cfg(not(feature = "mysql"))]
+        (Store::Mysql(_), None) => unreachable!("such settings are refused"),
+    }
+}
+
+fn create_file(settings: &Settings, path: &Path, group: Option<&str>) -> Result<(), InitError> {
+    let mut options = settings.sqlite(path);
     if let Some(name) = group {
         let found = Group::from_name(name)
             .map_err(|source| InitError::Group { name: name.into(), source })?
             .ok_or_else(|| InitError::NoGroup(name.into()))?;
-        let Store::Sqlite(path) = &settings.store;
         if path.exists() {
             notice::say(format_args!(
                 "{} exists already: its mode and group are left as they are",
@@ -76,13 +94,25 @@ fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
     }
     let opened = || -> Result<(), BackendError> {
         let backend = options.open()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime = runtime.map_err(|error| {
-            let message = "cannot start a runtime";
-            BackendError::new(lock_core::BackendErrorKind::Unavailable, message).with_source(error)
-        })?;
-        runtime.block_on(backend.load()).map(|_| ())
+        runtime()?.block_on(backend.load()).map(drop)
     };
     opened().map_err(LockError::from)?;
     Ok(())
+}
+
+/// Creates the table, unless it can be used already: who may use it need not be allowed to create it.
+#[cfg(feature = "mysql")]
+fn create_table(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError> {
+    let backend = settings.mysql(url)?;
+    runtime()?.block_on(async {
+        let ready = match backend.load().await {
+            Err(error) if error.kind() == BackendErrorKind::Misconfigured => {
+                backend.migrate().await?;
+                backend.load().await
+            }
+            loaded => loaded,
+        };
+        backend.close().await;
+        ready.map(drop)
+    })
 }

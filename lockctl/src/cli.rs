@@ -21,7 +21,8 @@ use crate::{duration, launch::SHIM_COMMAND, store::Lease};
 #[derive(Debug, Parser)]
 #[command(name = "lockctl", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db [env: LOCKCTL_STORE]
+    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db or
+    /// mysql://USER@HOST/DATABASE?password-file=PATH [env: LOCKCTL_STORE]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,
     /// The namespace in the store: locks of different namespaces have nothing to do with each other
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     /// no such task.
     Release(Release),
     /// Creates the store, so that it is there before its first use
+    ///
+    /// A file is also created when it is first used; a table on a server only by this.
     Init(Init),
     /// Waits to become a command (started by `run`, not by people)
     #[command(name = SHIM_COMMAND, hide = true)]
@@ -203,7 +206,7 @@ pub(crate) struct Release {
 /// The options of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct Init {
-    /// Lets the members of this group use the store too
+    /// Lets the members of this group use the store too, which must be a file
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
 }

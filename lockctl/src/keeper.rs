@@ -5,17 +5,19 @@
 use std::{
     convert::Infallible,
     io,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
     time::Duration,
 };
 
 use lock_core::{
-    AcquireError, Guard, Locks, Request, StoreError, Task, TaskId,
+    AcquireError, Guard, LockBackend, Locks, Request, StoreError, Task, TaskId,
     process::{Process, ProcessSet},
     table::Blocker,
 };
-use lock_sqlite::SqliteBackend;
 use tokio::{sync::oneshot, time};
 
 use crate::{
@@ -50,7 +52,7 @@ pub(crate) enum Patience {
 /// What is to be held, for whom.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) backend: SqliteBackend,
+    pub(crate) backend: Arc<dyn LockBackend>,
     pub(crate) task: String,
     pub(crate) note: Option<String>,
     pub(crate) processes: ProcessSet,

@@ -7,12 +7,15 @@ pub(crate) fn say(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "lockctl: {text}");
 }
 
-/// Says an error with all its causes.
+/// Says an error with all its causes, each once: some errors tell their cause themselves.
 pub(crate) fn say_error(error: &dyn std::error::Error) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let reason = error.to_string();
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
         cause = error.source();
     }
     say(text);

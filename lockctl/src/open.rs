@@ -1,10 +1,15 @@
 //! From settings to a client of the store.
 
-use std::io;
+use std::{io, path::Path, sync::Arc};
 
-use lock_core::{AcquireError, BackendError, BackendErrorKind, Locks, StoreError};
-use lock_sqlite::{SqliteBackend, SqliteOptions};
+use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
+#[cfg(feature = "mysql")]
+use lock_mysql::{MySqlBackend, MySqlOptions};
+use lock_sqlite::SqliteOptions;
+use tokio::runtime::{Builder, Runtime};
 
+#[cfg(feature = "mysql")]
+use crate::store::{NAMESPACE_VARIABLE, ServerUrl};
 use crate::{
     exit::Exit,
     keeper::LockError,
@@ -14,19 +19,44 @@ use crate::{
 };
 
 impl Settings {
-    /// Opens the store, creating it if it is missing.
-    pub(crate) fn open(&self) -> Result<SqliteBackend, BackendError> {
-        self.options().open()
+    /// Opens the store; a file is created if it is missing, a server is not asked yet.
+    pub(crate) fn open(&self) -> Result<Arc<dyn LockBackend>, BackendError> {
+        Ok(match &self.store {
+            Store::Sqlite(path) => Arc::new(self.sqlite(path).open()?),
+            #[cfg(feature = "mysql")]
+            Store::Mysql(url) => Arc::new(self.mysql(url)?),
+            #[cfg(not(feature = "mysql"))]
+            Store::Mysql(_) => unreachable!("such settings are refused"),
+        })
     }
 
-    /// How to open the store.
-    pub(crate) fn options(&self) -> SqliteOptions {
-        let Store::Sqlite(path) = &self.store;
+    /// How to open the file.
+    pub(crate) fn sqlite(&self, path: &Path) -> SqliteOptions {
         let options = SqliteOptions::new(path);
         match &self.namespace {
             Some(namespace) => options.namespace(namespace),
             None => options,
         }
+    }
+
+    /// The table of a server; nothing is connected yet.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn mysql(&self, url: &ServerUrl) -> Result<MySqlBackend, BackendError> {
+        let bad = |what: String| BackendError::new(BackendErrorKind::Misconfigured, what);
+        let options = MySqlOptions::from_url(url.with_secrets()).map_err(|error| {
+            bad(format!("store given by {}", self.chosen_by)).with_source(error)
+        })?;
+        let options = match (&self.namespace, options.chosen_namespace()) {
+            (Some(namespace), Some(other)) if namespace != other => {
+                return Err(bad(format!(
+                    "which namespace is meant? The URL of the store says {other:?}, and --namespace, \
+                     {NAMESPACE_VARIABLE} or a configuration file says {namespace:?}"
+                )));
+            }
+            (Some(namespace), _) => options.namespace(namespace),
+            (None, _) => options,
+        };
+        options.build()
     }
 
     /// The store and namespace, as they are named to people.
@@ -38,17 +68,20 @@ impl Settings {
     }
 }
 
+/// A runtime for a command that does one thing.
+pub(crate) fn runtime() -> Result<Runtime, BackendError> {
+    Builder::new_current_thread().enable_all().build().map_err(|error: io::Error| {
+        BackendError::new(BackendErrorKind::Unavailable, "cannot start").with_source(error)
+    })
+}
+
 /// Does something with the locks of a store that needs no run.
 pub(crate) fn with_locks<T>(
     settings: &Settings,
     work: impl AsyncFnOnce(&Locks) -> Result<T, LockError>,
 ) -> Result<T, LockError> {
     let backend = settings.open()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error: io::Error| {
-        BackendError::new(BackendErrorKind::Unavailable, "cannot start").with_source(error)
-    })?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let locks = Locks::builder(backend).in_current_runtime().build();
         let result = work(&locks).await;
         let closed = locks.close().await;

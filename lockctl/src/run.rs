@@ -28,7 +28,7 @@ use crate::{
 /// The time between TERM and KILL unless somebody says otherwise.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 /// The length of the lease unless somebody says otherwise.
-const LEASE: Lease = Lease::For(Duration::from_secs(60));
+const LEASE: Lease = Lease::For(Duration::from_mins(1));
 
 /// Why a run came to nothing.
 #[derive(Debug, thiserror::Error)]

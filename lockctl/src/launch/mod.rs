@@ -31,7 +31,7 @@ pub(crate) use channel::EnvChange;
 pub(crate) use log_file::{LogFileError, open as open_log_file};
 pub(crate) use shim::run as run_shim;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, store::STORE_VARIABLE};
 
 /// The hidden command that makes `lockctl` the shim.
 pub(crate) const SHIM_COMMAND: &str = "__shim";
@@ -198,6 +198,8 @@ fn spawn(
     set_child_subreaper(Some(getpid()))?;
     let (ours, theirs) = channel::pair()?;
     let mut shim = Command::new("/proc/self/exe");
+    // It may have a password in it, and CMD gets its own.
+    shim.env_remove(STORE_VARIABLE);
     shim.arg0("lockctl").arg(SHIM_COMMAND).arg("--").args(command).stdin(Stdio::from(theirs));
     if let Some(log) = log {
         shim.stdout(log.try_clone()?).stderr(log.try_clone()?);

@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(config.namespace.as_deref(), Some("web"));
         assert_eq!(config.busy_status, Some(9));
         assert_eq!(config.kill_grace, Some(Duration::from_secs(5)));
-        assert_eq!(config.lease, Some(Lease::For(Duration::from_secs(120))));
+        assert_eq!(config.lease, Some(Lease::For(Duration::from_mins(2))));
         assert_eq!(of("lease = 'none'").unwrap().lease, Some(Lease::None));
     }
 

@@ -13,6 +13,8 @@ use std::{
 
 pub(crate) use config::Lease;
 use config::{Config, ConfigError};
+#[cfg(feature = "mysql")]
+pub(crate) use url::ServerUrl;
 pub(crate) use url::Store;
 use url::UrlError;
 
@@ -78,8 +80,8 @@ pub(crate) enum SettingsError {
     NotText(&'static str),
     /// `--store` with a password.
     #[error(
-        "--store with a password shows it to every user who runs ps: put the URL into {STORE_VARIABLE} \
-         or a configuration file"
+        "--store with a password shows it to every user who runs ps: put the password into a file and \
+         password-file=PATH into the URL, or the URL into {STORE_VARIABLE} or a configuration file"
     )]
     PasswordInArguments,
     /// A configuration file is bad.
@@ -164,10 +166,17 @@ impl Settings {
 
     /// What CMD's environment says of the store: `None` is a variable to be removed.
     ///
-    /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there.
+    /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there:
+    /// it finds a configuration file by itself, and says what to do about a variable that had a password.
     pub(crate) fn for_child(&self) -> [(&'static str, Option<OsString>); 2] {
+        let has_password = matches!(&self.store, Store::Mysql(url) if url.has_password());
+        let store = match &self.chosen_by {
+            Choice::File(_) if has_password => None,
+            _ if has_password => Some(self.store.to_string().into()),
+            _ => Some(self.store.url()),
+        };
         let namespace = self.namespace.clone().map(OsString::from);
-        [(STORE_VARIABLE, Some(self.store.url())), (NAMESPACE_VARIABLE, namespace)]
+        [(STORE_VARIABLE, store), (NAMESPACE_VARIABLE, namespace)]
     }
 }
 
@@ -204,6 +213,9 @@ impl Surroundings<'_> {
                 Err(SettingsError::WorkingDirectory { by, source })
             }
             (Err(source), _) => Err(SettingsError::Url { by, source }),
+            (Ok(Store::Mysql(_)), _) if !cfg!(feature = "mysql") => {
+                Err(SettingsError::Url { by, source: UrlError::NoBackend("mysql".into()) })
+            }
             (Ok(store), _) => Ok((store, by)),
         }
     }

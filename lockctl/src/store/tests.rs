@@ -153,3 +153,53 @@ fn a_nested_lockctl_finds_the_same_store() {
         ]
     );
 }
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use super::*;
+
+    const SECRET: &str = "mysql://u:secret@h/db?table=t";
+
+    #[test]
+    fn a_url_without_a_password_is_passed_on_to_the_command() {
+        let url = "mysql://u@h/db?password-file=p&namespace=web";
+        let settings = World::new().find(Some(url)).unwrap();
+        let whole = "mysql://u@h/db?password-file=/base/p&namespace=web";
+        assert_eq!(settings.for_child()[0], (STORE_VARIABLE, Some(whole.into())));
+        assert_eq!(settings.store.to_string(), whole);
+    }
+
+    #[test]
+    fn a_password_from_the_environment_is_kept_from_the_command_which_is_told_so() {
+        let settings = World::new().set(STORE_VARIABLE, SECRET).find(None).unwrap();
+        let shown = "mysql://u:***@h/db?table=t";
+        assert_eq!(settings.for_child()[0], (STORE_VARIABLE, Some(shown.into())));
+        assert!(!format!("{settings:?} {}", settings.store).contains("secret"), "{settings:?}");
+        let error = World::new().set(STORE_VARIABLE, shown).find(None).unwrap_err();
+        assert!(matches!(error, SettingsError::Url { source: UrlError::Withheld(_), .. }));
+    }
+
+    #[test]
+    fn a_configuration_file_with_a_password_is_found_by_the_command_itself() {
+        let world = World::new().file(USER_CONFIG, &format!("store = '{SECRET}'"));
+        let settings = world.find(None).unwrap();
+        assert_eq!(settings.for_child()[0], (STORE_VARIABLE, None));
+        let plain = World::new().file(USER_CONFIG, "store = 'mysql://u@h/db'");
+        let settings = plain.find(None).unwrap();
+        assert_eq!(settings.for_child()[0], (STORE_VARIABLE, Some("mysql://u@h/db".into())));
+    }
+
+    #[test]
+    fn a_file_of_a_configuration_file_is_named_by_its_whole_path() {
+        let url = "store = 'mysql://u@h/db?password-file=p'";
+        let error = World::new().file(USER_CONFIG, url).find(None).unwrap_err();
+        assert!(matches!(error, SettingsError::Url { source: UrlError::Relative(_), .. }));
+    }
+}
+
+#[cfg(not(feature = "mysql"))]
+#[test]
+fn a_backend_that_was_not_built_in_is_named() {
+    let error = World::new().find(Some("mysql://h/db")).unwrap_err();
+    assert!(matches!(error, SettingsError::Url { source: UrlError::NoBackend(_), .. }), "{error}");
+}

@@ -2,19 +2,49 @@
 
 use std::{
     ffi::OsString,
-    fmt,
+    fmt::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-/// A store that this build can open.
+/// A store that lockctl knows how to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Store {
     /// An `SQLite` database at an absolute path.
     Sqlite(PathBuf),
+    /// A table of `MySQL` or `MariaDB`.
+    Mysql(ServerUrl),
+}
+
+/// The URL of a server, which may have a password in it; its `Display` and `Debug` have not.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl(String);
+
+impl ServerUrl {
+    /// All of it, for the one who connects.
+    pub(crate) fn with_secrets(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a password is in it.
+    pub(crate) fn has_password(&self) -> bool {
+        has_password(&self.0)
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl Store {
-    /// The URL, byte for byte.
+    /// The URL, byte for byte, with all that is secret.
     pub(super) fn url(&self) -> OsString {
         match self {
             Store::Sqlite(path) => {
@@ -22,6 +52,7 @@ impl Store {
                 url.push(path);
                 url
             }
+            Store::Mysql(url) => url.with_secrets().into(),
         }
     }
 }
@@ -30,6 +61,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Store::Sqlite(path) => write!(f, "{}{}", sqlite_prefix(path), path.display()),
+            Store::Mysql(url) => url.fmt(f),
         }
     }
 }
@@ -60,6 +92,16 @@ pub(crate) enum UrlError {
     /// A relative path where there is nothing that all would agree on that it is relative to.
     #[error("\"{0}\" is relative: in a configuration file, write the whole path")]
     Relative(String),
+    /// `mysql:` without a host.
+    #[error("\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE")]
+    NoServer(String),
+    /// What a command learns of a store whose URL has a password.
+    #[error(
+        "the password of {0} was kept from this command, which runs under lockctl: so that both use \
+         one store, put the password into a file and password-file=PATH into the URL, or the URL \
+         into a configuration file"
+    )]
+    Withheld(String),
 }
 
 /// Reads a store URL; a relative path is taken from `base`, and refused where there is none.
@@ -69,7 +111,8 @@ pub(crate) fn parse(url: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     };
     match scheme {
         "sqlite" => sqlite(url, rest, base),
-        "file" | "mysql" | "redis" => Err(UrlError::NoBackend(scheme.to_owned())),
+        "mysql" | "mariadb" => mysql(url, rest, base),
+        "file" | "redis" => Err(UrlError::NoBackend(scheme.to_owned())),
         _ => Err(UrlError::UnknownScheme(scheme.to_owned())),
     }
 }
@@ -84,7 +127,12 @@ pub(crate) fn has_password(url: &str) -> bool {
 /// A password may contain anything, so all up to the last `@` is taken for one, and every query. Where
 /// a query may have begun before that `@`, what follows may be the rest of its password.
 pub(crate) fn without_secrets(url: &str) -> String {
-    const QUERY: [char; 2] = ['?', '#'];
+    if let Some(Plain { scheme, user, password, rest }) = Plain::of(url) {
+        return match (user, password) {
+            (_, None) => url.to_owned(),
+            (user, Some(_)) => format!("{scheme}://{user}:{WITHHELD}@{rest}"),
+        };
+    }
     let Some((scheme, rest)) = url.split_once(':') else {
         return if url.contains('@') || url.contains(QUERY) { "***".into() } else { url.into() };
     };
@@ -95,12 +143,113 @@ pub(crate) fn without_secrets(url: &str) -> String {
     let (user, host) = match rest.rsplit_once('@') {
         Some((before, _)) if before.contains(QUERY) => return format!("{scheme}://***"),
         Some((_, host)) => ("//***@", host),
+        // A host with a port that is none may be a user with a password.
+        None if matches!(scheme, "mysql" | "mariadb") => return format!("{scheme}:{WITHHELD}"),
         None => ("", rest),
     };
     match host.split_once(QUERY) {
         Some((host, _)) => format!("{scheme}:{user}{host}?***"),
         None => format!("{scheme}:{user}{host}"),
     }
+}
+
+/// What begins a query.
+const QUERY: [char; 2] = ['?', '#'];
+/// What stands for a password that is not shown.
+const WITHHELD: &str = "***";
+
+/// Options of a server's URL; none of them is a secret.
+const OPTIONS: [&str; 4] = ["table", "namespace", "ssl-mode", "sslmode"];
+/// Those that are paths.
+const PATHS: [&str; 8] =
+    ["password-file", "socket", "ssl-ca", "ssl-cert", "ssl-key", "sslca", "sslcert", "sslkey"];
+
+/// The URL of a server in which it is beyond doubt what is a password and what is not.
+struct Plain<'u> {
+    scheme: &'u str,
+    user: &'u str,
+    password: Option<&'u str>,
+    /// All after the user.
+    rest: &'u str,
+}
+
+impl<'u> Plain<'u> {
+    fn of(url: &'u str) -> Option<Self> {
+        let (scheme, all) = url.split_once("://")?;
+        let (user, rest) = all.rsplit_once('@').map_or((None, all), |(u, rest)| (Some(u), rest));
+        let (address, query) = rest.split_once('?').map_or((rest, None), |(a, q)| (a, Some(q)));
+        let (hosts, database) = address.split_once('/').unwrap_or((address, ""));
+        let (name, password) = match user.unwrap_or_default().split_once(':') {
+            Some((name, password)) => (name, Some(password).filter(|text| !text.is_empty())),
+            None => (user.unwrap_or_default(), None),
+        };
+        let known = |key: &str| OPTIONS.contains(&key) || PATHS.contains(&key);
+        let is_option = |option: &str| {
+            option.split_once('=').is_some_and(|(key, value)| known(key) && !value.contains('?'))
+        };
+        let is_plain = matches!(scheme, "mysql" | "mariadb")
+            && !user.unwrap_or_default().contains(['/', '?', '#', '@'])
+            && !rest.contains('#')
+            && hosts.split(',').all(is_host)
+            && !database.contains([':', '/'])
+            && query.is_none_or(|query| query.split('&').all(is_option));
+        is_plain.then_some(Self { scheme, user: name, password, rest })
+    }
+}
+
+/// Whether it is a host and maybe a port, and not a user and the beginning of a password.
+fn is_host(text: &str) -> bool {
+    let name_end = text.rfind(']').map_or(0, |at| at + 1);
+    let is_in_brackets = name_end == 0 || text.starts_with('[');
+    match text[name_end..].split_once(':') {
+        Some((_, port)) => is_in_brackets && port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => is_in_brackets,
+    }
+}
+
+fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+    let Some(rest) = rest.strip_prefix("//") else {
+        return Err(UrlError::NoServer(without_secrets(url)));
+    };
+    let user = rest.rsplit_once('@').map_or("", |(user, _)| user);
+    if user == WITHHELD || user.split_once(':').is_some_and(|(_, word)| word == WITHHELD) {
+        return Err(UrlError::Withheld(without_secrets(url)));
+    }
+    let Some((address, query)) = url.split_once('?') else {
+        return Ok(Store::Mysql(ServerUrl(url.to_owned())));
+    };
+    let mut whole = format!("{address}?");
+    for (index, option) in query.split('&').enumerate() {
+        whole.push_str(if index > 0 { "&" } else { "" });
+        match option.split_once('=') {
+            Some((key, path)) if PATHS.contains(&key) && is_relative(path) => {
+                let base = base.ok_or_else(|| UrlError::Relative(without_secrets(url)))?;
+                let _ = write!(whole, "{key}={}/{path}", encoded(base));
+            }
+            _ => whole.push_str(option),
+        }
+    }
+    Ok(Store::Mysql(ServerUrl(whole)))
+}
+
+fn is_relative(path: &str) -> bool {
+    !path.is_empty() && !path.starts_with('/') && !path.to_ascii_lowercase().starts_with("%2f")
+}
+
+/// A path as a URL has it.
+fn encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(byte.into());
+            }
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
 }
 
 fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
@@ -200,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_missing_backend_is_named() {
-        for scheme in ["mysql", "redis", "file"] {
+        for scheme in ["redis", "file"] {
             let error = at_work(&format!("{scheme}://user:secret@host/db")).unwrap_err();
             assert_eq!(error, UrlError::NoBackend(scheme.into()));
             assert!(
@@ -213,6 +362,13 @@ mod tests {
     fn a_password_never_shows() {
         for url in [
             "mysql://u:secret@h/db",
+            "mysql://u:secret@h:1,[::1]:2/db?table=x",
+            "mysql://u:secret",
+            "mysql://h,u:secret",
+            "mysql://u:secret]",
+            "mysql://h/u:secret",
+            "mysql://h/db?table=x?password=secret",
+            "mysql://h/db?table=x&password=secret",
             "mysql://u:a/secret?b#c@d@h/db",
             "redis://:secret@h",
             "mysql:u:secret@h",
@@ -227,13 +383,53 @@ mod tests {
             "sqlite://u:secret@h/l.db",
         ] {
             assert!(!without_secrets(url).contains("secret"), "{}", without_secrets(url));
-            assert!(has_password(url));
-            let error = at_work(url).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+            assert!(has_password(url), "{url}");
+            let said = match at_work(url) {
+                Ok(store) => format!("{store} {store:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!said.contains("secret"), "{said}");
         }
+        assert_eq!(without_secrets("mysql://u:p@h/db?table=x"), "mysql://u:***@h/db?table=x");
         assert_eq!(without_secrets("mysql://u:p@h/db?x"), "mysql://***@h/db?***");
-        for url in ["mysql://h/db", "sqlite:/a@b", "sqlite:///a@b", "redis://h:6379/0"] {
+        for url in [
+            "mysql://h/db",
+            "mariadb://u@h:3306,[::1],[::2]:7/db?table=a.b&password-file=/p:w&ssl-mode=required",
+            "mysql://u@/db?socket=/run/my.sock",
+            "sqlite:/a@b",
+            "sqlite:///a@b",
+            "redis://h:6379/0",
+        ] {
             assert_eq!(without_secrets(url), url);
+        }
+    }
+
+    #[test]
+    fn a_server_is_kept_as_it_is_written_but_for_relative_paths() {
+        for (url, whole) in [
+            ("mysql://h", "mysql://h"),
+            ("mariadb://u:p%40@h,i:7/db?table=t", "mariadb://u:p%40@h,i:7/db?table=t"),
+            ("mysql://u@h/db?password-file=/p&x=y", "mysql://u@h/db?password-file=/p&x=y"),
+            ("mysql://h/db?socket=%2Fs", "mysql://h/db?socket=%2Fs"),
+            ("mysql://h/d?table=t&ssl-ca=a/b", "mysql://h/d?table=t&ssl-ca=/the%20base/a/b"),
+        ] {
+            let Ok(Store::Mysql(server)) = parse(url, Some(Path::new("/the base"))) else {
+                panic!("{url} is not taken");
+            };
+            assert_eq!(server.with_secrets(), whole);
+            assert_eq!(parse(whole, None), Ok(Store::Mysql(server)));
+        }
+        assert!(matches!(parse("mysql://h?socket=s", None), Err(UrlError::Relative(_))));
+        for url in ["mysql:", "mysql:/h/db", "mysql:h/db"] {
+            assert!(matches!(at_work(url), Err(UrlError::NoServer(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_instead_of_a_password_is_none() {
+        for url in ["mysql://u:p@h/db?table=t", "mysql://u:p@q@h/db?table=t", "mysql://u:p:q@h"] {
+            let shown = at_work(url).unwrap().to_string();
+            assert!(matches!(at_work(&shown), Err(UrlError::Withheld(_))), "{shown}");
         }
     }
 }

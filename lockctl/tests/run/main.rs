@@ -1,10 +1,8 @@
 //! End-to-end tests of `lockctl run` as a way to start a command: statuses, signals, terminals and processes.
 
-mod passing;
-mod processes;
+mod everywhere;
 mod pty;
 mod shim;
-mod signals;
-mod statuses;
-mod terminal;
+#[path = "store/file.rs"]
+mod store;
 mod world;

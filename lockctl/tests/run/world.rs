@@ -13,6 +13,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::store::Store;
+
 /// The program that is tested.
 pub(crate) const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
 
@@ -21,12 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A user's world: a home directory, and nothing of the machine's settings.
 pub(crate) struct World {
+    pub(crate) store: Store,
     dir: tempfile::TempDir,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        World { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        World { store: Store::new(dir.path()), dir }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -45,7 +49,7 @@ impl World {
     pub(crate) fn furnish(&self, command: &mut Command) {
         command
             .env("HOME", self.dir.path())
-            .env("LOCKCTL_STORE", format!("sqlite:{}", self.path("locks.db").display()))
+            .env("LOCKCTL_STORE", self.store.url())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("LOCKCTL_NAMESPACE")
             .env_remove("SUDO_UID")

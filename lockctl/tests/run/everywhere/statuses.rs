@@ -68,7 +68,7 @@ fn bad_configuration_is_78_says_why_and_starts_nothing() {
     let config = world.path(".config/lockctl.toml");
     fs::create_dir_all(world.path(".config")).unwrap();
     for (word, store, option, config_text) in [
-        ("mysql", "mysql://user:secret@host/db", None, ""),
+        ("mysql", "mysql://user:secret@host/db?password=secret", None, ""),
         ("nonsense", "nonsense", None, ""),
         ("--store", "sqlite:l.db", Some("--store=mysql://user:secret@host/db"), ""),
         ("stroe", "sqlite:l.db", None, "stroe = 'mysql://user:secret@host/db'"),

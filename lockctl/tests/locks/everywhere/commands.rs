@@ -1,7 +1,5 @@
 //! `wait`, `release` and `init`.
 
-use std::{fs, os::unix::fs::PermissionsExt};
-
 use crate::{
     scene::Scene,
     world::{content, is_dead, poll, stderr, stdout},
@@ -126,42 +124,12 @@ fn all_tasks_of_a_name_are_released_and_what_comes_later_is_not() {
 }
 
 #[test]
-fn init_makes_a_store_for_oneself() {
-    let scene = Scene::new();
-    let path = scene.path("new/store/locks.db");
-    let arguments = format!("--store sqlite:{} init", path.display());
-    for _ in 0..2 {
-        let output = scene.output(&arguments);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert_eq!(stdout(&output), format!("sqlite:{} is ready\n", path.display()));
-    }
-    let mode = |name: &str| fs::metadata(scene.path(name)).unwrap().permissions().mode() & 0o7777;
-    for (name, expected) in [("new", 0o700), ("new/store", 0o700), ("new/store/locks.db", 0o600)] {
-        assert_eq!(mode(name), expected, "{name}");
-    }
-    for name in ["new/store/locks.db-wal", "new/store/locks.db-shm"] {
-        assert!(!scene.path(name).exists() || mode(name) == 0o600, "{name}");
-    }
-}
-
-#[test]
-fn init_for_a_group_that_is_none() {
-    let scene = Scene::new();
-    let message = scene.assert_ends("init --group no-such-group", 64);
-    assert!(message.contains("no-such-group"), "{message}");
-    assert!(!scene.path("locks.db").exists());
-}
-
-#[test]
 fn a_list_of_nothing_names_the_store() {
     let scene = Scene::new();
     let text = stdout(&scene.output("list"));
     assert_eq!(
         text,
-        format!(
-            "sqlite:{} (chosen by LOCKCTL_STORE): nothing is held\n",
-            scene.path("locks.db").display()
-        )
+        format!("{} (chosen by LOCKCTL_STORE): nothing is held\n", scene.world.store.url())
     );
     let mut run = scene.hold("-l one");
     // A reader that has seen enough is no error.

@@ -14,7 +14,7 @@ fn host() -> String {
 #[test]
 fn the_second_run_waits_says_for_whom_and_starts_when_the_first_ends() {
     let scene = Scene::new();
-    let store = format!("sqlite:{}", scene.path("locks.db").display());
+    let store = scene.world.store.url().to_owned();
     scene.assert_free();
     let mut first = scene.hold("--task backup-1 -l app/blog --note nightly");
     let list = scene.list();

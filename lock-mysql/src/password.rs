@@ -1,0 +1,87 @@
+//! A password in a file of its own: reading it, if nobody else can.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use lock_core::{BackendError, BackendErrorKind};
+
+/// No password is longer; what is longer is another file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The first line of the file.
+pub(crate) fn read(path: &Path) -> Result<String, BackendError> {
+    let failed = |source: io::Error| {
+        let message = format!("cannot read the password file {}", path.display());
+        BackendError::new(BackendErrorKind::Misconfigured, message).with_source(source)
+    };
+    let bad = |what: &str| {
+        let message = format!("cannot use the password file {}: {what}", path.display());
+        BackendError::new(BackendErrorKind::Misconfigured, message)
+    };
+    let file = File::open(path).map_err(failed)?;
+    if is_for_others(&file).map_err(failed)? {
+        return Err(bad("every user of this host can use it; run chmod o= on it"));
+    }
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err(bad("its first line is empty")),
+        Ok(password) => Ok(password.to_owned()),
+        Err(_) => Err(bad("its first line is not UTF-8")),
+    }
+}
+
+#[cfg(unix)]
+fn is_for_others(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(file.metadata()?.permissions().mode() & 0o007 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_for_others(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn of(text: &[u8], mode: u32) -> Result<String, BackendError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        read(&path)
+    }
+
+    #[test]
+    fn it_is_the_first_line_whatever_is_in_it() {
+        for text in ["p@ss: word%", "p@ss: word%\n", "p@ss: word%\r\nmore\n"] {
+            assert_eq!(of(text.as_bytes(), 0o600).unwrap(), "p@ss: word%");
+        }
+        assert_eq!(of(b" x \n", 0o640).unwrap(), " x ");
+    }
+
+    #[test]
+    fn what_others_can_use_or_what_is_none_is_refused_and_named() {
+        for (text, mode) in [
+            (&b"secret"[..], 0o604),
+            (b"secret", 0o602),
+            (b"", 0o600),
+            (b"\nsecret", 0o600),
+            (b"secret\xff", 0o600),
+        ] {
+            let error = of(text, mode).unwrap_err();
+            assert_eq!(error.kind(), BackendErrorKind::Misconfigured);
+            let said = format!("{error} {error:?}");
+            assert!(said.contains("/password") && !said.contains("secret"), "{said}");
+        }
+        let error = read(Path::new("/none/at/all")).unwrap_err();
+        assert!(error.to_string().contains("/none/at/all"), "{error}");
+    }
+}

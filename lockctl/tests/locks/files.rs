@@ -1,0 +1,6 @@
+//! What is true of stores that are files, and of nothing else.
+
+mod defaults;
+mod replaced;
+mod unusable;
+mod users;
