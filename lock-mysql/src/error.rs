@@ -134,14 +134,28 @@ fn judge(doing: Doing, number: u16, table: &Table) -> (Kind, Option<String>) {
 fn judge_other(doing: Doing, error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => Kind::Misconfigured,
-        // What rustls refuses, a certificate above all, comes as bad data.
-        sqlx::Error::Io(error)
-            if doing == Doing::Connecting && error.kind() == io::ErrorKind::InvalidData =>
-        {
-            Kind::Misconfigured
-        }
+        sqlx::Error::Io(error) if is_bad_certificate(error) => Kind::Misconfigured,
         _ => doing.unclear(),
     }
+}
+
+/// Whether one side refuses the certificate of the other.
+fn is_bad_certificate(error: &io::Error) -> bool {
+    use rustls::{AlertDescription as Alert, Error as E};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<E>());
+    inner.is_some_and(|error| {
+        matches!(
+            error,
+            E::InvalidCertificate(_)
+                | E::AlertReceived(
+                    Alert::BadCertificate
+                        | Alert::UnknownCA
+                        | Alert::CertificateExpired
+                        | Alert::CertificateRequired
+                        | Alert::CertificateUnknown
+                )
+        )
+    })
 }
 
 #[cfg(test)]

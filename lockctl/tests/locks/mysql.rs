@@ -13,4 +13,4 @@ mod store;
 mod world;
 
 /// Where the stores of these tests are.
-const SERVER: lock_servers::Kind = store::Kind::MySql;
+const SERVER: lock_servers::Kind = lock_servers::Kind::MySql;

@@ -8,4 +8,4 @@ mod store;
 mod world;
 
 /// Where the stores of these tests are.
-const SERVER: lock_servers::Kind = store::Kind::MariaDb;
+const SERVER: lock_servers::Kind = lock_servers::Kind::MariaDb;

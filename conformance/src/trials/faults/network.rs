@@ -1,6 +1,6 @@
 //! The network is slow, silent, or breaks off.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryFutureExt;
 use lock_core::process::ProcessSet;
@@ -150,11 +150,14 @@ pub(super) fn connections_may_be_reset_at_any_time(scene: &Scene) -> Verdict {
     let rounds = scene.cases(30);
     scene.block_on(async {
         let locks = net.builder()?.build();
+        let began = Instant::now();
         let steady = locks.acquire("steady").await?;
+        // Some conversations of every store must have the time to begin.
+        let pause = (began.elapsed() * 6).max(Duration::from_millis(30));
         let mut random = scene.random(1);
         let resets = async {
             loop {
-                tokio::time::sleep(Duration::from_micros(random.u64(..30_000))).await;
+                tokio::time::sleep(pause.mul_f64(random.f64())).await;
                 net.proxy.reset();
             }
         };
