@@ -201,6 +201,9 @@ impl Instance {
             "--skip-name-resolve".into(),
             "--performance-schema=OFF".into(),
             "--innodb-buffer-pool-size=64M".into(),
+            // What replicas would need of it is not kept: it would fill the disk.
+            "--max-binlog-size=64M".into(),
+            "--binlog-expire-logs-seconds=1".into(),
         ]);
         match self.programs.kind {
             Kind::MariaDb => server.arg("--innodb-log-file-size=8M"),
