@@ -123,7 +123,9 @@ impl Broken {
         match self.flaw.as_str() {
             "folds case" => data.to_ascii_lowercase(),
             "trims" => data.trim_ascii().into(),
-            "keeps text" => String::from_utf8_lossy(data).into_owned().into(),
+            "keeps three bytes a character" => {
+                String::from_utf8_lossy(data).replace(|c: char| c.len_utf8() > 3, "?").into()
+            }
             "cuts off" => data[..data.len().min(1 << 20)].into(),
             _ => data.into(),
         }

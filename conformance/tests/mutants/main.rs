@@ -35,7 +35,7 @@ const FLAWS: &[(&str, &str)] = &[
     ("reads a replica", "contract::what_was_acknowledged_is_there_for_who_comes_later"),
     ("folds case", "contract::any_text_comes_back"),
     ("trims", "contract::any_text_comes_back"),
-    ("keeps text", "contract::any_text_comes_back"),
+    ("keeps three bytes a character", "contract::any_text_comes_back"),
     ("empty is absent", "contract::any_text_comes_back"),
     ("cuts off", "contract::three_megabytes_come_back_or_are_refused"),
     ("the same bytes are no swap", "contract::a_swap_of_the_same_bytes_is_a_swap"),
