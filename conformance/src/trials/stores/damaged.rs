@@ -49,6 +49,8 @@ fn a_damaged_cell_is_an_error_and_left_as_it_is(scene: &Scene) -> Verdict {
     let load = || scene.block_on(backend.load());
     let mut clients = Vec::new();
     for bad in bad_cells(&load()?.data)? {
+        // Else the cell that is put back below may bring back one that has just been withdrawn.
+        until("nobody waits", || holder.list().is_ok_and(|listing| listing.waiting.is_empty()));
         let waiter = scene.locks()?.blocking();
         clients.push(waiter.clone()); // Its driver takes back what waits, when it can.
         let waiting = std::thread::spawn({
