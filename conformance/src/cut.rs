@@ -154,6 +154,10 @@ impl LockBackend for Gated {
         loaded
     }
 
+    async fn end_turn(&self) {
+        self.inner.end_turn().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

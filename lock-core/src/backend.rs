@@ -91,7 +91,7 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     ///
     /// As [`load`](Self::load). A turn is a courtesy, never a lock: it is waited for no longer than
     /// some tens of milliseconds, and a client that is paused in its turn stops nobody for longer.
-    /// It ends with the next call of another method, which should be a swap.
+    /// It ends with [`end_turn`](Self::end_turn), or by itself at any time.
     ///
     /// # Errors
     ///
@@ -99,6 +99,12 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
         Ok(None)
     }
+
+    /// Ends the turn of this client, if it has one: the next may write.
+    ///
+    /// The driver calls it right after its swap, or when there is nothing to write after all.
+    /// Nobody needs to know if it fails: then the turn ends by itself. The default does nothing.
+    async fn end_turn(&self) {}
 
     /// Takes leave of the store in good order; the driver calls it last.
     ///
@@ -147,6 +153,10 @@ impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
 
     async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
         (**self).load_in_turn().await
+    }
+
+    async fn end_turn(&self) {
+        (**self).end_turn().await;
     }
 
     async fn close(&self) {

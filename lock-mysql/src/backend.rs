@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
@@ -22,8 +22,6 @@ const CALL_SECONDS: u64 = 5;
 const CONNECT_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
-/// How long no turns are asked for after one was waited for in vain: somebody is stuck in theirs.
-const TURN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A store in a table of MySQL or MariaDB.
 ///
@@ -43,7 +41,6 @@ struct Slot {
     session: Option<Session>,
     /// The cell as it was last read, so that it is sent again only when it has changed.
     known: (Mark, Vec<u8>),
-    no_turns_until: Option<Instant>,
 }
 
 impl Slot {
@@ -238,32 +235,28 @@ impl LockBackend for MySqlBackend {
         }
         let swapping = session.swap(&self.table, self.id(), (expected, next), data);
         let result = self.within(Doing::Swapping, swapping).await;
-        if result.is_ok() {
-            // What becomes of that changes nothing for this swap.
-            let ending = session.end_turn(&self.table, self.id());
-            if let Err(_error) = self.within(Doing::Reading, ending).await {
-                return result;
-            }
-        }
         self.keep(&mut slot, session, &result);
         result
     }
 
     async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
         let mut slot = self.slot.lock().await;
-        if slot.no_turns_until.is_some_and(|time| time > Instant::now()) {
-            return Ok(None);
-        }
         let mut session = self.session(&mut slot).await?;
         let known = slot.known.0;
         let reading = session.read_in_turn(&self.table, self.id(), known);
         let result = self.within(Doing::Reading, reading).await;
         self.keep(&mut slot, session, &result);
-        let Some(found) = result? else {
-            slot.no_turns_until = Some(Instant::now() + TURN_PAUSE);
-            return Ok(None);
+        Ok(result?.map(|found| slot.learn(found)))
+    }
+
+    async fn end_turn(&self) {
+        let mut slot = self.slot.lock().await;
+        let Some(mut session) = slot.session.take().filter(Session::is_of_this_runtime) else {
+            return;
         };
-        Ok(Some(slot.learn(found)))
+        let ending = session.end_turn(&self.table, self.id());
+        let result = self.within(Doing::Reading, ending).await;
+        self.keep(&mut slot, session, &result);
     }
 
     async fn close(&self) {

@@ -56,6 +56,11 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1062)
 }
 
+/// Whether the server ended a statement because of its time limit.
+pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 3024)
+}
+
 /// Whether a variable of the session is unknown to this server.
 pub(crate) fn is_unknown_variable(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1193)

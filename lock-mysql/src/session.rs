@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use lock_core::{Swap, Version};
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::runtime;
 
-use crate::error::{is_duplicate, is_unknown_variable};
-use crate::table::Table;
+use crate::error::{is_duplicate, is_timeout, is_unknown_variable};
+use crate::table::{Stile, Table};
 
 /// A connection that was not used for so long may have been cut by something on the way.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -28,7 +28,11 @@ pub(crate) struct Session {
     used: Instant,
     packet_max: u64,
     pub(crate) is_read_only: bool,
-    in_turn: bool,
+    is_mariadb: bool,
+    /// The connection that was in the first turnstile when this one had waited there in vain.
+    stuck: Option<u64>,
+    /// The turnstile through which this client went: it is its turn.
+    turn: Option<Stile>,
 }
 
 /// What a read found: which cell, and the data unless that cell was known.
@@ -38,7 +42,7 @@ pub(crate) type Found = Option<(Mark, Option<Vec<u8>>)>;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) version: Version,
-    checksum: u32,
+    pub(crate) checksum: u32,
 }
 
 impl Session {
@@ -79,8 +83,10 @@ impl Session {
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
+            is_mariadb,
             is_read_only: !matches!(&*read_only, "0" | "OFF"),
-            in_turn: false,
+            stuck: None,
+            turn: None,
         })
     }
 
@@ -122,22 +128,20 @@ impl Session {
         id: &[u8],
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
-        self.end_turn(table, id).await?;
         let row = sqlx::query(AssertSqlSafe(table.read.as_str()))
             .bind(known.version.0)
             .bind(known.checksum)
             .bind(id)
             .fetch_optional(&mut self.connection)
             .await?;
-        let found = |row: sqlx::mysql::MySqlRow| -> Result<_, sqlx::Error> {
-            let version = Version(row.try_get_unchecked(0)?);
-            let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
-            Ok((mark, row.try_get_unchecked::<Option<Vec<u8>>, _>(2)?))
-        };
-        row.map(found).transpose()
+        row.as_ref().map(found).transpose()
     }
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
+    ///
+    /// There are two turnstiles. Who finds the first held up goes to the second, as long as the
+    /// same client is stuck in the first: a client that is paused in its turn costs each of the
+    /// others one wait, and no race of all.
     pub(crate) async fn read_in_turn(
         &mut self,
         table: &Table,
@@ -145,16 +149,35 @@ impl Session {
         known: Mark,
     ) -> Result<Option<Found>, sqlx::Error> {
         self.end_turn(table, id).await?;
-        let taken: Option<i64> = sqlx::query_scalar(AssertSqlSafe(table.take_turn.as_str()))
-            .bind(id)
-            .fetch_one(&mut self.connection)
-            .await?;
-        if taken != Some(1) {
-            return Ok(None);
+        for stile in [Stile::First, Stile::Second] {
+            if stile == Stile::First && self.stuck.is_some() {
+                continue;
+            }
+            let both = table.read_in_turn(self.is_mariadb, stile, id, known);
+            self.turn = Some(stile);
+            let rows = match self.connection.fetch_all(AssertSqlSafe(both)).await {
+                // Whatever took too long.
+                Err(error) if is_timeout(&error) => {
+                    self.end_turn(table, id).await?;
+                    Vec::new()
+                }
+                rows => rows?,
+            };
+            let mut first: Option<u64> = None;
+            let mut taken: Option<i64> = None;
+            if let Some(row) = rows.first() {
+                (first, taken) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
+            }
+            if stile == Stile::Second {
+                let same = self.stuck.is_none() || self.stuck == first;
+                self.stuck = first.filter(|_| same);
+            }
+            if taken == Some(1) {
+                return rows.get(1).map(found).transpose().map(Some);
+            }
+            self.turn = None;
         }
-        let found = self.read(table, id, known).await?;
-        self.in_turn = true;
-        Ok(Some(found))
+        Ok(None)
     }
 
     /// Swaps, in one statement that commits itself.
@@ -181,11 +204,9 @@ impl Session {
 
     /// Lets the next client have its turn.
     pub(crate) async fn end_turn(&mut self, table: &Table, id: &[u8]) -> Result<(), sqlx::Error> {
-        if std::mem::take(&mut self.in_turn) {
-            sqlx::query(AssertSqlSafe(table.end_turn.as_str()))
-                .bind(id)
-                .execute(&mut self.connection)
-                .await?;
+        if let Some(stile) = self.turn.take() {
+            let end = table.end_turn(stile, id);
+            self.connection.execute(AssertSqlSafe(end)).await?;
         }
         Ok(())
     }
@@ -193,4 +214,10 @@ impl Session {
     pub(crate) async fn create(&mut self, table: &Table) -> Result<(), sqlx::Error> {
         self.connection.execute(AssertSqlSafe(table.create.as_str())).await.map(drop)
     }
+}
+
+fn found(row: &MySqlRow) -> Result<(Mark, Option<Vec<u8>>), sqlx::Error> {
+    let version = Version(row.try_get_unchecked(0)?);
+    let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
+    Ok((mark, row.try_get_unchecked(2)?))
 }

@@ -4,15 +4,27 @@ use std::fmt;
 
 use lock_core::{BackendError, BackendErrorKind};
 
+use crate::session::Mark;
+
 /// What [`MIGRATION`] calls the table.
 const DEFAULT: &str = "interlock";
 /// The longest identifier of MySQL, in characters.
 const IDENTIFIER_MAX: usize = 64;
+/// How long a turn is waited for: a client that is paused in its turn holds the others up for as
+/// long, once.
+const TURN_MILLISECONDS: u32 = 50;
 
 /// The definition of the table, for those who have a migration tool of their own.
 ///
 /// It creates the table `interlock` of the current database, if it is not there.
 pub const MIGRATION: &str = include_str!("../migrations/interlock.sql");
+
+/// Where the clients of a cell wait for their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stile {
+    First,
+    Second,
+}
 
 /// The statements on one table, by whatever name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +34,9 @@ pub(crate) struct Table {
     pub(crate) insert: String,
     pub(crate) update: String,
     pub(crate) create: String,
-    pub(crate) take_turn: String,
-    pub(crate) end_turn: String,
+    quoted: String,
+    /// What the turnstiles of the table are named after, as arguments of a function.
+    turnstile: String,
 }
 
 impl Table {
@@ -40,27 +53,63 @@ impl Table {
             ));
         }
         let quoted = format!("`{}`", parts.join("`.`"));
-        // In one database one turnstile for each table and namespace, within 64 characters.
         let turnstile = match parts[..] {
-            [table] => format!("SHA2(CONCAT_WS('.', DATABASE(), '{table}', ?), 224)"),
-            _ => format!("SHA2(CONCAT_WS('.', '{name}', ?), 224)"),
+            [table] => format!("DATABASE(), '{table}'"),
+            _ => format!("'{name}'"),
         };
         Ok(Self {
             name: name.into(),
-            // What is known already need not be sent again; a checksum, because whoever mends a cell
-            // by hand may leave its version.
-            read: format!(
-                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data) \
-                 FROM {quoted} WHERE id = ?"
-            ),
+            read: format!("SELECT {} FROM {quoted} WHERE id = ?", columns("?", "?")),
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
             update: format!(
                 "UPDATE {quoted} SET version = ?, data = ? WHERE id = ? AND version = ?"
             ),
             create: MIGRATION.replacen("EXISTS interlock", &format!("EXISTS {quoted}"), 1),
-            take_turn: format!("SELECT GET_LOCK({turnstile}, 0.05)"),
-            end_turn: format!("DO RELEASE_LOCK({turnstile})"),
+            quoted,
+            turnstile,
         })
+    }
+
+    /// Waits for the turn at a turnstile of a cell, and reads the cell: two statements. At the second
+    /// turnstile the first one answers who is in the first.
+    ///
+    /// `MySQL` knows `GET_LOCK` with whole seconds only, 0.05 is none; it ends the statement with an
+    /// error instead.
+    pub(crate) fn read_in_turn(
+        &self,
+        is_mariadb: bool,
+        stile: Stile,
+        id: &[u8],
+        known: Mark,
+    ) -> String {
+        let turnstile = self.turnstile(stile, id);
+        let first = match stile {
+            Stile::First => "NULL".into(),
+            Stile::Second => format!("IS_USED_LOCK({})", self.turnstile(Stile::First, id)),
+        };
+        let wait = if is_mariadb {
+            format!("{first}, GET_LOCK({turnstile}, {TURN_MILLISECONDS}e-3)")
+        } else {
+            let limit = format!("/*+ MAX_EXECUTION_TIME({TURN_MILLISECONDS}) */");
+            format!("{limit} {first}, GET_LOCK({turnstile}, 1)")
+        };
+        let Mark { version, checksum } = known;
+        format!(
+            "SELECT {wait}; SELECT {} FROM {} WHERE id = {}",
+            columns(&version.0.to_string(), &checksum.to_string()),
+            self.quoted,
+            literal(id),
+        )
+    }
+
+    /// Lets the next client through a turnstile.
+    pub(crate) fn end_turn(&self, stile: Stile, id: &[u8]) -> String {
+        format!("DO RELEASE_LOCK({})", self.turnstile(stile, id))
+    }
+
+    /// The name of a turnstile, as an expression: the server takes up to 64 characters.
+    fn turnstile(&self, stile: Stile, id: &[u8]) -> String {
+        format!("SHA2(CONCAT_WS('.', {}, {}, {}), 224)", self.turnstile, stile as u8, literal(id))
     }
 
     pub(crate) fn is_default(&self) -> bool {
@@ -84,6 +133,21 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+/// What is read of a cell: what is known already need not be sent again.
+///
+/// A checksum, because whoever mends a cell by hand may leave its version.
+fn columns(version: &str, checksum: &str) -> String {
+    format!(
+        "version, CRC32(data), IF(version = {version} AND CRC32(data) = {checksum}, NULL, data)"
+    )
+}
+
+/// Bytes as they are written in a statement.
+fn literal(bytes: &[u8]) -> String {
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{}'", digits.concat())
 }
 
 fn is_identifier(text: &str) -> bool {

@@ -192,6 +192,10 @@ impl<B: LockBackend> LockBackend for Recording<B> {
         Ok(cell)
     }
 
+    async fn end_turn(&self) {
+        self.inner.end_turn().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -117,6 +117,16 @@ pub(super) enum Done {
     Swap {
         result: Result<Swap, BackendError>,
     },
+    TurnEnded,
+}
+
+/// A turn to write, as the store gives them to its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    None,
+    Given,
+    /// It was used and is to be ended.
+    Used,
 }
 
 /// The driver of one client.
@@ -150,8 +160,8 @@ pub(crate) struct Actor {
     pub(super) moment: Moment,
     /// The cached table was read and not yet built on.
     pub(super) just_read: bool,
-    /// It is this client's turn to write, until the next call of the store.
-    pub(super) in_turn: bool,
+    /// Whether it is this client's turn to write.
+    pub(super) turn: Turn,
     /// The highest version that was read or confirmed, and the highest that was ever sent.
     pub(super) seen: Version,
     pub(super) tried: Version,
@@ -209,7 +219,7 @@ impl Actor {
             need_as_of: None,
             moment: Moment::default(),
             just_read: false,
-            in_turn: false,
+            turn: Turn::None,
             seen: Version::ABSENT,
             tried: Version::ABSENT,
             unresolved: None,

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::Look;
-use super::actor::{Actor, Done, Extra, Io, What};
+use super::actor::{Actor, Done, Extra, Io, Turn, What};
 use super::batch::{Batch, Build};
 use super::entry::State;
 use crate::backend::{BackendError, BackendErrorKind, Swap};
@@ -34,6 +34,9 @@ impl Actor {
 
     /// Starts the next call of the store, if one is needed and its time has come.
     pub(super) fn start(&mut self) -> Option<Io> {
+        if self.turn == Turn::Used {
+            return self.end_turn();
+        }
         loop {
             let now = Instant::now();
             let looks = [self.next_poll, self.ring_at];
@@ -48,8 +51,7 @@ impl Actor {
                 self.need_as_of = None; // Whoever wanted to know has given up.
             }
             if !writes && self.need_as_of.is_none() {
-                // Others need not wait until it is over by itself.
-                return self.in_turn.then(|| self.load(false));
+                return self.end_turn();
             }
             if self.pace.not_before().is_some_and(|time| time > now) {
                 return None;
@@ -68,7 +70,7 @@ impl Actor {
             self.just_read = false;
             self.answer_reads();
             if !writes {
-                return self.in_turn.then(|| self.load(false));
+                return self.end_turn();
             }
             match self.build() {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
@@ -87,6 +89,7 @@ impl Actor {
             // Others write: an old snapshot would only lose the race.
             let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
             need = need.max(asked.map(|entry| entry.began).max());
+            need = need.max(self.extras.iter().map(|extra| extra.began).max());
         }
         self.need_as_of = self.need_as_of.max(need);
     }
@@ -97,8 +100,7 @@ impl Actor {
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
         self.rung = false;
-        self.in_turn = false;
-        let asks = writes && !self.pace.is_calm();
+        let asks = writes && self.turn == Turn::None && !self.pace.is_calm();
         reach(Point::BeforeLoad);
         Box::pin(async move {
             let in_turn = if asks { backend.load_in_turn().await } else { Ok(None) };
@@ -116,7 +118,9 @@ impl Actor {
     pub(super) fn swap(&mut self, batch: Box<Batch>, data: Vec<u8>) -> Io {
         let backend = self.config.backend.clone();
         let (expected, next) = (batch.expected, batch.next);
-        self.in_turn = false;
+        if self.turn == Turn::Given {
+            self.turn = Turn::Used;
+        }
         self.flight = Some(batch);
         reach(Point::BeforeSwap);
         Box::pin(async move {
@@ -127,6 +131,19 @@ impl Actor {
             reach(Point::SwapAnswered);
             Done::Swap { result }
         })
+    }
+
+    /// Lets others have their turn, if this client has it: they need not wait until it is over by
+    /// itself.
+    fn end_turn(&mut self) -> Option<Io> {
+        if std::mem::replace(&mut self.turn, Turn::None) == Turn::None {
+            return None;
+        }
+        let backend = self.config.backend.clone();
+        Some(Box::pin(async move {
+            backend.end_turn().await;
+            Done::TurnEnded
+        }))
     }
 
     /// Answers questions for which the table is new enough.
@@ -165,7 +182,9 @@ impl Actor {
         match done {
             Done::Load { sent, result, turn } => match result {
                 Ok(snapshot) => {
-                    self.in_turn = turn == Some(true);
+                    if turn == Some(true) {
+                        self.turn = Turn::Given;
+                    }
                     self.pace.answered(turn);
                     match self.learn(&snapshot, sent) {
                         Ok(()) => {
@@ -185,6 +204,7 @@ impl Actor {
                 let batch = self.flight.take().expect("it was sent");
                 self.swapped(*batch, result);
             }
+            Done::TurnEnded => {}
         }
     }
 
@@ -196,7 +216,9 @@ impl Actor {
                 return;
             }
             Ok(Swap::Conflict) => {
-                self.pace.lost(Instant::now());
+                if self.pace.lost(Instant::now()) && self.turn == Turn::Used {
+                    self.turn = Turn::Given;
+                }
                 self.extras.append(&mut batch.extras);
                 return;
             }

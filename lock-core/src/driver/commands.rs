@@ -69,13 +69,14 @@ impl Actor {
 
     /// Ends a request, wherever it is.
     pub(super) fn end(&mut self, number: u64, patience: Instant, reply: Option<DoneReply>) {
+        let asked = self.next_moment();
         let Some(entry) = self.entries.get_mut(&number) else {
             if let Some(reply) = reply {
                 let _ = reply.send(Ok(()));
             }
             return;
         };
-        entry.end(patience, reply);
+        entry.end(asked, patience, reply);
         self.restless.insert(number);
         if entry.sent {
             self.dirty.insert(number);

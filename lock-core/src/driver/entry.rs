@@ -45,6 +45,7 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// Whether the store may know it: then its end must be confirmed by the store.
     pub(super) sent: bool,
+    /// When it was asked for, or asked to end.
     pub(super) began: Moment,
     /// When waiting is over.
     pub(super) deadline: Option<Instant>,
@@ -104,8 +105,9 @@ impl Entry {
     }
 
     /// From now on it is to end; `reply` hears of it.
-    pub(super) fn end(&mut self, patience: Instant, reply: Option<DoneReply>) {
+    pub(super) fn end(&mut self, asked: Moment, patience: Instant, reply: Option<DoneReply>) {
         self.state = State::Ending;
+        self.began = asked;
         self.deadline = None;
         self.patience = patience;
         self.ended.extend(reply);

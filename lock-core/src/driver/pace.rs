@@ -16,6 +16,9 @@ const TRIES_MIN: u32 = 4;
 /// After this many races in a row without a rival, the snapshot is trusted again.
 const CALM: u32 = 8;
 
+/// So many races in a row may be lost in spite of turns before chance is to help.
+const LOSSES_MAX: u32 = 8;
+
 /// So often a winner who knows of no rival pauses all the same: rivals that lose every race against
 /// it could never make themselves known.
 const BREATH: u32 = 32;
@@ -80,14 +83,17 @@ impl Pace {
         };
     }
 
-    /// A swap lost against a rival's.
-    pub(super) fn lost(&mut self, now: Instant) {
+    /// A swap lost against a rival's; `true` to try again in the same turn, if there is one.
+    pub(super) fn lost(&mut self, now: Instant) -> bool {
         self.failures = 0;
         self.calm = 0;
         let shrinks = if self.turns { 0 } else { self.losses.min(6) };
         let window = self.swap * 4 / (1 << shrinks);
         self.losses += 1;
-        self.not_before = Some(now + self.within(window));
+        // Turns keep rivals apart. Not all of them: nodes of a cluster may give turns of their own.
+        let again = self.turns && self.losses <= LOSSES_MAX;
+        self.not_before = (!again).then(|| now + self.within(window));
+        again
     }
 
     /// The store answered a read, and gave a turn or not, if it was asked for one.
@@ -121,6 +127,8 @@ pub(super) enum Watch {
     Close,
     /// It could be next, and who keeps it waiting will ring.
     Relaxed,
+    /// One other is before it.
+    Near,
     /// Others are before it.
     Far,
 }
@@ -130,6 +138,7 @@ impl Watch {
         match self {
             Self::Close => Duration::from_millis(10),
             Self::Relaxed => Duration::from_millis(250),
+            Self::Near => Duration::from_millis(100),
             Self::Far => Duration::from_millis(500),
         }
     }

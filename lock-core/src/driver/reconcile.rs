@@ -125,10 +125,10 @@ impl Actor {
         let mut seen: HashSet<ClientId> = HashSet::new();
         for number in waiting {
             let Some(denial) = table.waits_for(self.id(number)) else { continue };
-            let mut closeness = if denial.blockers.iter().any(|blocker| blocker.waits) {
-                Watch::Far
-            } else {
-                Watch::Relaxed
+            let mut closeness = match denial.blockers.iter().filter(|one| one.waits).count() {
+                0 => Watch::Relaxed,
+                1 => Watch::Near,
+                _ => Watch::Far,
             };
             for blocker in &denial.blockers {
                 let client = &blocker.client;

@@ -113,6 +113,7 @@ impl Actor {
     /// A request holds its locks.
     pub(super) fn granted(&mut self, number: u64) {
         let id = self.id(number);
+        let asked = self.next_moment();
         let fences = self.cached.as_ref().and_then(|cached| cached.table.fences(id));
         let Some(entry) = self.entries.get_mut(&number) else { return };
         if matches!(entry.state, State::Held | State::Ending) {
@@ -133,7 +134,7 @@ impl Actor {
         if !taken {
             // Whoever asked is gone.
             let patience = Instant::now() + self.config.patience;
-            entry.end(patience, None);
+            entry.end(asked, patience, None);
             self.restless.insert(number);
             self.dirty.insert(number);
         }

@@ -191,6 +191,10 @@ impl LockBackend for FaultyBackend {
         Ok(None)
     }
 
+    async fn end_turn(&self) {
+        self.faults.shared.inner.end_turn().await;
+    }
+
     async fn close(&self) {
         self.faults.shared.inner.close().await;
     }

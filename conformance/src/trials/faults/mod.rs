@@ -186,6 +186,10 @@ impl LockBackend for Tap {
         self.inner.load_in_turn().await
     }
 
+    async fn end_turn(&self) {
+        self.inner.end_turn().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -1,0 +1,90 @@
+//! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
+
+mod contention;
+mod growth;
+mod handoff;
+mod single;
+mod statistics;
+mod store;
+mod worker;
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lock_servers::Kind;
+
+use crate::store::Server;
+
+/// Why a measurement could not be made.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Measures locks on real servers, side by side.
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    /// What to measure; everything, if nothing is named.
+    #[arg(value_parser = FIGURES)]
+    figures: Vec<String>,
+    /// On which servers.
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql"])]
+    servers: Vec<String>,
+    /// More arguments for the servers.
+    #[arg(long, allow_hyphen_values = true)]
+    argument: Vec<String>,
+    /// Fewer samples.
+    #[arg(long)]
+    quick: bool,
+}
+
+const FIGURES: [&str; 6] = ["single", "tasks", "handoff", "waiting", "contention", "growth"];
+
+fn main() -> ExitCode {
+    if env::var_os(worker::VARIABLE).is_some() {
+        return report(worker::run());
+    }
+    report(measure(&Arguments::parse()))
+}
+
+fn report(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if arguments.servers.iter().any(|name| name == "memory") {
+        runtime.block_on(growth::measure_memory(arguments.quick))?;
+    }
+    for kind in Kind::ALL {
+        if !arguments.servers.iter().any(|name| name == kind.name()) {
+            continue;
+        }
+        let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
+        let server = runtime.block_on(Server::start(kind, &more))?;
+        println!("# {kind} {}", server.version);
+        for figure in FIGURES {
+            let wanted = &arguments.figures;
+            if !wanted.is_empty() && !wanted.iter().any(|name| name == figure) {
+                continue;
+            }
+            runtime.block_on(async {
+                match figure {
+                    "single" => single::measure(&server, arguments.quick).await,
+                    "tasks" => single::measure_tasks(&server, arguments.quick).await,
+                    "handoff" => handoff::measure(&server, arguments.quick).await,
+                    "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
+                    "contention" => contention::measure(&server, arguments.quick).await,
+                    _ => growth::measure(&server, arguments.quick).await,
+                }
+            })?;
+        }
+    }
+    Ok(())
+}
