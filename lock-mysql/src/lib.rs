@@ -17,6 +17,7 @@ mod error;
 mod options;
 mod password;
 mod session;
+mod socket;
 mod table;
 
 pub use backend::MySqlBackend;

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::runtime;
 
 use crate::error::{is_duplicate, is_timeout, is_unknown_variable};
+use crate::socket::Sockets;
 use crate::table::{Stile, Table};
 
 /// A connection that was not used for so long may have been cut by something on the way.
@@ -55,7 +56,9 @@ impl Session {
             .timezone(None)
             .set_names(false)
             .disable_statement_logging();
+        let sockets = Sockets::now();
         let mut connection = options.connect().await?;
+        sockets.send_at_once(server.get_port());
         let row = connection
             .fetch_one("SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION()")
             .await?;
