@@ -51,9 +51,19 @@ pub(crate) fn silent(doing: Doing, store: &str, seconds: u64) -> BackendError {
     BackendError::new(doing.unclear(), message)
 }
 
+/// A server that could be asked, and must not be believed.
+pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {
+    BackendError::new(Kind::Unavailable, format!("cannot {} {store}: {why}", doing.verb()))
+}
+
 /// Whether the row was there already.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1062)
+}
+
+/// Whether a function of the server cannot be used in the state that it is in.
+pub(crate) fn is_not_to_be_called(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1123)
 }
 
 /// Whether a variable of the session is unknown to this server.

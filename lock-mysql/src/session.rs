@@ -7,7 +7,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::runtime;
 
-use crate::error::{is_duplicate, is_unknown_variable};
+use crate::error::{is_duplicate, is_not_to_be_called, is_unknown_variable};
 use crate::table::Table;
 
 /// A connection that was not used for so long may have been cut by something on the way.
@@ -27,7 +27,10 @@ pub(crate) struct Session {
     runtime: runtime::Id,
     used: Instant,
     packet_max: u64,
+    /// Whether it could not be written, when that was last seen.
     pub(crate) is_read_only: bool,
+    /// Whether it was not part of its cluster when it was connected to, or of a part without a quorum.
+    pub(crate) is_apart: bool,
     in_turn: bool,
 }
 
@@ -66,20 +69,18 @@ impl Session {
              @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"
         );
         connection.execute(AssertSqlSafe(set)).await?;
-        if !is_mariadb {
-            // Group Replication: the same. The variable is unknown where its plugin is not there.
-            let set = "SET @@session.group_replication_consistency = 'BEFORE'";
-            match connection.execute(set).await {
-                Err(error) if !is_unknown_variable(&error) => return Err(error),
-                _ => {}
-            }
-        }
+        let is_apart = if is_mariadb {
+            is_no_node(&mut connection).await?
+        } else {
+            is_no_member(&mut connection).await?
+        };
         Ok(Self {
             connection,
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
-            is_read_only: !matches!(&*read_only, "0" | "OFF"),
+            is_read_only: is_on(&read_only),
+            is_apart,
             in_turn: false,
         })
     }
@@ -129,12 +130,11 @@ impl Session {
             .bind(id)
             .fetch_optional(&mut self.connection)
             .await?;
-        let found = |row: sqlx::mysql::MySqlRow| -> Result<_, sqlx::Error> {
-            let version = Version(row.try_get_unchecked(0)?);
-            let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
-            Ok((mark, row.try_get_unchecked::<Option<Vec<u8>>, _>(2)?))
-        };
-        row.map(found).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let version = Version(row.try_get_unchecked(0)?);
+        let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
+        self.is_read_only = is_on(&row.try_get_unchecked::<String, _>(3)?);
+        Ok(Some((mark, row.try_get_unchecked(2)?)))
     }
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
@@ -192,5 +192,35 @@ impl Session {
 
     pub(crate) async fn create(&mut self, table: &Table) -> Result<(), sqlx::Error> {
         self.connection.execute(AssertSqlSafe(table.create.as_str())).await.map(drop)
+    }
+}
+
+fn is_on(value: &str) -> bool {
+    !matches!(value, "0" | "OFF")
+}
+
+/// Whether this is a node of Galera that does not see more than half of the nodes.
+async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    let apart = "SELECT @@session.wsrep_on AND EXISTS (SELECT * FROM information_schema.GLOBAL_STATUS \
+                 WHERE VARIABLE_NAME = 'WSREP_READY' AND VARIABLE_VALUE <> 'ON')";
+    Ok(connection.fetch_one(apart).await?.try_get_unchecked::<i64, _>(0)? != 0)
+}
+
+/// Whether this is a member of a group that is not online, or does not see more than half of the
+/// members; has a member wait until what others have committed before has been applied here.
+async fn is_no_member(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    // It is unknown where the plugin is not there.
+    match connection.execute("SET @@session.group_replication_consistency = 'BEFORE'").await {
+        Err(error) if is_unknown_variable(&error) => return Ok(false),
+        other => other?,
+    };
+    let name = connection.fetch_one("SELECT @@global.group_replication_group_name").await?;
+    if name.try_get_unchecked::<Option<String>, _>(0)?.is_none_or(|name| name.is_empty()) {
+        return Ok(false);
+    }
+    // Nobody needs a right for it, as for the table of the members, and it is refused elsewhere.
+    match connection.fetch_one("SELECT group_replication_get_communication_protocol()").await {
+        Err(error) if is_not_to_be_called(&error) => Ok(true),
+        other => other.map(|_| false),
     }
 }

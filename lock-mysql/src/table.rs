@@ -48,10 +48,10 @@ impl Table {
         Ok(Self {
             name: name.into(),
             // What is known already need not be sent again; a checksum, because whoever mends a cell
-            // by hand may leave its version.
+            // by hand may leave its version. And a node that has left its cluster is read-only.
             read: format!(
-                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data) \
-                 FROM {quoted} WHERE id = ?"
+                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data), \
+                 CAST(@@global.read_only AS CHAR) FROM {quoted} WHERE id = ?"
             ),
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
             update: format!(

@@ -15,7 +15,7 @@ use crate::{Error, Instance, Kind};
 /// How many nodes a cluster has: the fewest of which one can be lost.
 const NODES: usize = 3;
 /// How long a cluster may take to serve on a machine that is busy.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(2);
 /// How long a statement may take that only looks.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -148,8 +148,8 @@ impl Cluster {
     /// They do not come up.
     pub fn start_all(&self) -> Result<(), Error> {
         match &self.way {
-            Way::Galera(galera) => galera.start_all(&self.nodes)?,
-            Way::Group(group) => group.start_all(&self.nodes)?,
+            Way::Galera(_) => Galera::start_all(&self.nodes)?,
+            Way::Group(_) => Group::start_all(&self.nodes)?,
         }
         self.settle()?;
         self.lead(0)
@@ -163,7 +163,7 @@ impl Cluster {
     /// It does not come up.
     pub fn start_again(&self, node: usize) -> Result<(), Error> {
         match &self.way {
-            Way::Galera(galera) => galera.start_again(&self.nodes[node])?,
+            Way::Galera(_) => Galera::start_again(&self.nodes[node])?,
             Way::Group(_) => self.nodes[node].start_again()?,
         }
         self.settle()
@@ -195,14 +195,17 @@ impl Cluster {
         let deadline = Instant::now() + START;
         loop {
             // Each of them is looked at, since that takes in who was put out.
-            let missing = running.iter().filter_map(|node| {
+            let mut missing = None;
+            for node in &running {
                 let state = match &self.way {
-                    Way::Galera(galera) => galera.serves(node, running.len()),
-                    Way::Group(group) => group.serves(node, &running),
+                    Way::Galera(_) => Galera::serves(node, running.len()),
+                    Way::Group(_) => Group::serves(node, &running),
                 };
-                state.err().map(|state| format!("{}: {state}", node.address()))
-            });
-            match missing.last() {
+                if let Err(state) = state {
+                    missing = Some(format!("{}: {state}", node.address()));
+                }
+            }
+            match missing {
                 None => return Ok(()),
                 Some(said) if Instant::now() > deadline => {
                     let program = self.kind.to_string();

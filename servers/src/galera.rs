@@ -126,7 +126,7 @@ impl Galera {
     }
 
     /// Starts all nodes when none runs.
-    pub(crate) fn start_all(&self, nodes: &[Instance]) -> Result<(), Error> {
+    pub(crate) fn start_all(nodes: &[Instance]) -> Result<(), Error> {
         let positions = nodes.iter().map(recover).collect::<Result<Vec<_>, _>>()?;
         let last = *positions.iter().max().expect("there are nodes");
         let first = positions.iter().position(|position| *position == last).expect("it is one");
@@ -148,14 +148,14 @@ impl Galera {
     }
 
     /// Starts a node while others run.
-    pub(crate) fn start_again(&self, node: &Instance) -> Result<(), Error> {
+    pub(crate) fn start_again(node: &Instance) -> Result<(), Error> {
         place(node, recover(node)?)?;
         forget_view(node);
         node.start_again()
     }
 
     /// Whether a node serves, beside so many in all; else in what state it is.
-    pub(crate) fn serves(&self, node: &Instance, nodes: usize) -> Result<(), String> {
+    pub(crate) fn serves(node: &Instance, nodes: usize) -> Result<(), String> {
         let query = "SHOW STATUS WHERE Variable_name IN ('wsrep_local_state_comment', \
                      'wsrep_cluster_size', 'wsrep_ready')";
         let state = ask(node, query).map_err(|error| error.to_string())?;

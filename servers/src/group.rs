@@ -93,7 +93,7 @@ impl Group {
     }
 
     /// Starts all members when none runs, the group by the one that knows most.
-    pub(crate) fn start_all(&self, nodes: &[Instance]) -> Result<(), Error> {
+    pub(crate) fn start_all(nodes: &[Instance]) -> Result<(), Error> {
         thread::scope(|threads| {
             let starts: Vec<_> =
                 nodes.iter().map(|node| threads.spawn(|| node.start_again())).collect();
@@ -116,7 +116,7 @@ impl Group {
     }
 
     /// Whether a member serves, as all these do; else in what state it is. Who is no member joins.
-    pub(crate) fn serves(&self, node: &Instance, nodes: &[&Instance]) -> Result<(), String> {
+    pub(crate) fn serves(node: &Instance, nodes: &[&Instance]) -> Result<(), String> {
         let members = ask(node, MEMBERS).map_err(|error| error.to_string())?;
         let port = node.address().port().to_string();
         let own = members.iter().find(|member| member[0] == port).or(members.first());
