@@ -9,6 +9,9 @@ use crate::{Failure, matrix};
 /// something.
 const CLUSTERS: (&str, u64, &str) = ("clusters", 3, "INTERLOCK_CLUSTERS");
 
+/// The variable that makes a run of a suite a long one, of so many seconds for each backend.
+const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
+
 /// Runs every suite for its share of the time.
 pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
     matrix::clear()?;
@@ -29,7 +32,6 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
             Err(error) => failed.push(format!("cargo: {error}")),
         }
     };
-    const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
     for package in &suites {
         test(package, "conformance", &[], &[(SOAK, seconds.to_string())]);
     }
