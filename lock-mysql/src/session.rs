@@ -62,8 +62,9 @@ impl Session {
         let read_only: String = row.try_get_unchecked(1)?;
         let version: String = row.try_get_unchecked(2)?;
         let is_mariadb = version.contains("MariaDB");
-        // Galera: wait until what others have committed before has been applied here.
-        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 1" } else { "" };
+        // Galera: wait until what others have committed before has been applied here. Before a swap
+        // too, which would find an old version, and so a conflict where there is none.
+        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 3" } else { "" };
         let set = format!(
             "SET NAMES utf8mb4, @@session.autocommit = 1, \
              @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"

@@ -9,6 +9,9 @@ use super::{assert_clean, until, within};
 use crate::scene::Scene;
 use crate::trial::Verdict;
 
+/// So many clients that some of them choose the node that has left.
+const FRESH: usize = 8;
+
 pub(super) fn a_node_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verdict {
     let cluster = scene.needs_cluster()?;
     let times = scene.cases(2);
@@ -77,7 +80,9 @@ pub(super) fn a_node_that_has_left_is_not_believed(scene: &Scene) -> Verdict {
                 for waits in waiting {
                     within("its turn", waits).await???.release().await?;
                 }
-                for locks in &clients {
+                let fresh: Vec<Locks> =
+                    (0..FRESH).map(|_| scene.locks()).collect::<Result<_, _>>()?;
+                for locks in clients.iter().chain(&fresh) {
                     // It may be busy with connecting anew; but what it says is true.
                     let listing = within("a list", async {
                         loop {
@@ -91,6 +96,9 @@ pub(super) fn a_node_that_has_left_is_not_believed(scene: &Scene) -> Verdict {
                     assert!(left.holds.is_empty() && left.waiting.is_empty(), "{left:#?}");
                 }
                 cluster.take_in(node)?;
+                for locks in fresh {
+                    locks.close().await?;
+                }
             }
             for locks in clients {
                 locks.close().await?;
