@@ -200,4 +200,69 @@ pub trait Server: Send + Sync {
     fn is_durable(&self) -> bool {
         true
     }
+
+    /// Its nodes, if it is a cluster: then [`kill`](Self::kill) ends all of them.
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        None
+    }
+}
+
+/// A server that is made of nodes, and serves as long as more than half of them do.
+///
+/// The [spec](Store::spec) of its store names all of them, so that clients can turn to another.
+pub trait Cluster: Send + Sync {
+    /// How many there are, three at least; the others are told apart by numbers from 0.
+    fn nodes(&self) -> usize;
+
+    /// Ends a node by `SIGKILL`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it cannot be ended.
+    fn kill(&self, node: usize) -> Verdict;
+
+    /// Starts a node again after [`kill`](Self::kill), and waits until all that run serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it does not come up.
+    fn start(&self, node: usize) -> Verdict;
+
+    /// Stops nodes by `SIGSTOP`.
+    fn pause(&self, nodes: &[usize]);
+
+    /// Lets nodes go on by `SIGCONT`, and waits until all that run serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when they do not.
+    fn go_on(&self, nodes: &[usize]) -> Verdict;
+
+    /// Takes a node out of the cluster that goes on running and may be asked, as operators do.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it refuses.
+    fn put_out(&self, node: usize) -> Verdict;
+
+    /// Takes a node in again after [`put_out`](Self::put_out), and waits until all that run serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it stays away.
+    fn take_in(&self, node: usize) -> Verdict;
+
+    /// The node that takes all writes; `None` where there is no such one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when no node says it.
+    fn leader(&self) -> Result<Option<usize>, Failure>;
+
+    /// Makes a node the one that takes all writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when it is not made that.
+    fn lead(&self, node: usize) -> Verdict;
 }

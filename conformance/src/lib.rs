@@ -60,7 +60,7 @@
 //! | `history` | of what many processes did at once: conflicting holds never overlap, fences rise, nobody is passed over or refused without a reason |
 //! | `effect` | what is done under a lock is not lost, and a fenced resource refuses who comes too late |
 //! | `crash` | processes that are killed or stopped, at every point of the protocol and at random |
-//! | `faults` | a network and a server that delay, break, lose answers, end and come back |
+//! | `faults` | a network and a server that delay, break, lose answers, end and come back; nodes of a cluster that do |
 //! | `power` | a store made of files, as a power cut at any step may leave it |
 //! | `load`, `places`, `stores` | scenarios from the field: storms, other users and namespaces, clocks, stores that are full, read-only or restored |
 //!
@@ -75,8 +75,7 @@
 //! - A clock of a server that jumps: no backend has to look at it, and the suite cannot reach it.
 //! - Two releases on one cell: there is one so far. Its format is kept as a file that later ones must
 //!   read, and a cell of a newer format must be left alone.
-//! - Nodes of a cluster that are lost, and a primary that moves: that is up to the backends that have
-//!   any; the suite has one server to kill, cut off, restore to an older state, and make read-only.
+//! - Networks between the nodes of a cluster that break: the suite kills, pauses and puts out nodes.
 //! - A pool of connections and a name with several addresses: what a backend dials is its own matter.
 //!
 //! # When a trial fails
@@ -142,7 +141,7 @@ pub mod guide {
     //! ```
 }
 
-pub use fixture::{Damage, Fixture, Server, Start, Store};
+pub use fixture::{Cluster, Damage, Fixture, Server, Start, Store};
 pub use player::Play;
 pub use scene::{LIVENESS, Scene};
 pub use suite::{attempt, run};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lock_core::{BackendError, LockBackend, Locks, LocksBuilder};
 
-use crate::fixture::{Fixture, Server, Store};
+use crate::fixture::{Cluster, Fixture, Server, Store};
 use crate::trial::Failure;
 use crate::worker::{Worker, WorkerOptions};
 
@@ -55,6 +55,11 @@ impl Scene {
     /// The store of this trial.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// The name of the backend.
+    pub(crate) fn backend_name(&self) -> &str {
+        self.fixture.name()
     }
 
     /// Another store of the same kind.
@@ -197,6 +202,16 @@ impl Scene {
     /// [`Failure::Skipped`] when the store has none.
     pub fn needs_server(&self) -> Result<&dyn Server, Failure> {
         self.store.server().ok_or_else(|| Failure::skipped("the store has no server"))
+    }
+
+    /// The cluster, or the trial is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Skipped`] when the store has no server, or one that is alone.
+    pub fn needs_cluster(&self) -> Result<&dyn Cluster, Failure> {
+        let alone = || Failure::skipped("the server of the store is no cluster");
+        self.needs_server()?.cluster().ok_or_else(alone)
     }
 
     /// Runs a future to its end on a runtime of its own.

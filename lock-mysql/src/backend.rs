@@ -11,7 +11,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::error::{Doing, silent, sort};
+use crate::error::{Doing, apart, silent, sort};
 use crate::options::MySqlOptions;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
@@ -132,37 +132,35 @@ impl MySqlBackend {
         let count = self.servers.len();
         let limit = Duration::from_secs(CONNECT_SECONDS) / u32::try_from(count).unwrap_or(u32::MAX);
         let first = self.server.load(Ordering::Relaxed);
-        let mut read_only = None;
-        let mut failure = None;
+        let mut failure: Option<BackendError> = None;
         for index in (first..first + count).map(|index| index % count) {
-            let opened = timeout(limit, Session::open(&self.servers[index])).await;
-            match opened {
-                Ok(Ok(session)) if !session.is_read_only => {
-                    self.server.store(index, Ordering::Relaxed);
-                    return Ok(session);
-                }
-                Ok(Ok(session)) => read_only = Some((index, session)),
-                Ok(Err(error)) => {
-                    let error = sort(Doing::Connecting, &self.store, &self.table, error);
-                    failure = Some(match failure {
-                        Some(first) if error.kind() != BackendErrorKind::Misconfigured => first,
-                        _ => error,
-                    });
-                }
-                Err(_) => {
-                    let error = || silent(Doing::Connecting, &self.store, limit.as_secs().max(1));
-                    failure = Some(failure.unwrap_or_else(error));
-                }
-            }
+            let error = match timeout(limit, Session::open(&self.servers[index])).await {
+                Ok(Ok(session)) => match self.flaw(&session) {
+                    None => {
+                        self.server.store(index, Ordering::Relaxed);
+                        return Ok(session);
+                    }
+                    Some(flaw) => apart(Doing::Connecting, &self.store, flaw),
+                },
+                Ok(Err(error)) => sort(Doing::Connecting, &self.store, &self.table, error),
+                Err(_) => silent(Doing::Connecting, &self.store, limit.as_secs().max(1)),
+            };
+            failure = match failure {
+                Some(first) if error.kind() != BackendErrorKind::Misconfigured => Some(first),
+                _ => Some(error),
+            };
         }
-        // A read-only server can at least be read, and says itself why it cannot be written.
-        match (read_only, failure) {
-            (Some((index, session)), _) => {
-                self.server.store(index, Ordering::Relaxed);
-                Ok(session)
-            }
-            (None, Some(failure)) => Err(failure),
-            (None, None) => unreachable!("there is at least one server"),
+        Err(failure.expect("there is at least one server"))
+    }
+
+    /// Why one of several servers is not to be used, not even for reading: what it tells may be of
+    /// the past, and others know better. A server that is alone says itself what it cannot do.
+    fn flaw(&self, session: &Session) -> Option<&'static str> {
+        match self.servers.len() {
+            1 => None,
+            _ if session.is_apart => Some("a server is apart from its cluster"),
+            _ if session.is_read_only => Some("a server is read-only, and so not the primary"),
+            _ => None,
         }
     }
 
@@ -175,6 +173,14 @@ impl MySqlBackend {
         match timeout(Duration::from_secs(CALL_SECONDS), call).await {
             Ok(result) => result.map_err(|error| sort(doing, &self.store, &self.table, error)),
             Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
+        }
+    }
+
+    /// What was read, unless the server is not to be used any more.
+    fn believe<T>(&self, session: &Session, found: T) -> Result<T, BackendError> {
+        match self.flaw(session) {
+            None => Ok(found),
+            Some(flaw) => Err(apart(Doing::Reading, &self.store, flaw)),
         }
     }
 
@@ -206,7 +212,8 @@ impl LockBackend for MySqlBackend {
         let mut session = self.session(&mut slot).await?;
         let known = slot.known.0;
         let reading = session.read(&self.table, self.id(), known);
-        let result = self.within(Doing::Reading, reading).await;
+        let read = self.within(Doing::Reading, reading).await;
+        let result = read.and_then(|found| self.believe(&session, found));
         self.keep(&mut slot, session, &result);
         Ok(slot.learn(result?))
     }
@@ -244,7 +251,8 @@ impl LockBackend for MySqlBackend {
         let mut session = self.session(&mut slot).await?;
         let known = slot.known.0;
         let reading = session.read_in_turn(&self.table, self.id(), known);
-        let result = self.within(Doing::Reading, reading).await;
+        let read = self.within(Doing::Reading, reading).await;
+        let result = read.and_then(|found| self.believe(&session, found));
         self.keep(&mut slot, session, &result);
         Ok(result?.map(|found| slot.learn(found)))
     }

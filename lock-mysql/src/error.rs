@@ -35,6 +35,10 @@ impl Doing {
 /// An error of sqlx, sorted; `store` is where it happened.
 pub(crate) fn sort(doing: Doing, store: &str, table: &Table, error: sqlx::Error) -> BackendError {
     let (kind, advice) = match server_error(&error) {
+        // Somebody else's commit was first, before anything of this one was told to the group.
+        Some(error) if error.number() == 1180 && is_forced_back(error.message()) => {
+            (Kind::Busy, None)
+        }
         Some(error) => judge(doing, error.number(), table),
         None => (judge_other(doing, &error), None),
     };
@@ -51,6 +55,11 @@ pub(crate) fn silent(doing: Doing, store: &str, seconds: u64) -> BackendError {
     BackendError::new(doing.unclear(), message)
 }
 
+/// A server that could be asked, and must not be believed.
+pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {
+    BackendError::new(Kind::Unavailable, format!("cannot {} {store}: {why}", doing.verb()))
+}
+
 /// Whether the row was there already.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1062)
@@ -61,6 +70,11 @@ pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 3024)
 }
 
+/// Whether a function of the server cannot be used in the state that it is in.
+pub(crate) fn is_not_to_be_called(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1123)
+}
+
 /// Whether a variable of the session is unknown to this server.
 pub(crate) fn is_unknown_variable(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1193)
@@ -68,6 +82,12 @@ pub(crate) fn is_unknown_variable(error: &sqlx::Error) -> bool {
 
 fn server_error(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
+}
+
+/// Whether a commit failed for the reason that is 149 to the storage engine: a deadlock, or what
+/// another member of the group has changed.
+fn is_forced_back(message: &str) -> bool {
+    message.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty()) == Some("149")
 }
 
 /// Sorts by the numbers of <https://dev.mysql.com/doc/mysql-errors/9.0/en/server-error-reference.html>
@@ -175,6 +195,15 @@ mod tests {
             assert_eq!(kind(Doing::Swapping, number), Kind::OutcomeUnknown, "{number}");
             assert_eq!(kind(Doing::Reading, number), Kind::Unavailable, "{number}");
         }
+        // The texts of MySQL with Group Replication, and of MariaDB with Galera.
+        assert!(is_forced_back("Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"));
+        assert!(!is_forced_back(
+            "Error while appending streaming replication fragment(provider status: Not connected to \
+             Primary Component)"
+        ));
+        assert_eq!(kind(Doing::Swapping, 3799), Kind::OutcomeUnknown);
+        assert_eq!(kind(Doing::Swapping, 1047), Kind::Unavailable);
+        assert_eq!(kind(Doing::Swapping, 3101), Kind::Busy);
         assert_eq!(kind(Doing::Swapping, 1213), Kind::Busy);
         assert_eq!(kind(Doing::Swapping, 1290), Kind::Unavailable);
     }

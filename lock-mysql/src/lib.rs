@@ -14,6 +14,7 @@
 
 mod backend;
 mod error;
+mod member;
 mod options;
 mod password;
 mod session;

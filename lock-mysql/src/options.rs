@@ -200,16 +200,10 @@ impl MySqlOptions {
 
     fn describe(&self, table: &Table, namespace: &str) -> String {
         use fmt::Write;
-        let mut text = String::from("mysql://");
-        for (index, server) in self.servers.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let host = server.get_host();
-            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-            let _ = write!(text, "{comma}{open}{host}{close}");
-            if server.get_port() != DEFAULT_PORT {
-                let _ = write!(text, ":{}", server.get_port());
-            }
-        }
+        let mut hosts: Vec<String> = self.servers.iter().map(address).collect();
+        // Whichever of them clients try first, the store is the same.
+        hosts.sort();
+        let mut text = format!("mysql://{}", hosts.join(","));
         let _ = write!(text, "/{}", self.servers[0].get_database().unwrap_or_default());
         if let Some(socket) = self.servers[0].get_socket() {
             let _ = write!(text, "?socket={}", socket.display());
@@ -222,6 +216,13 @@ impl MySqlOptions {
         }
         text
     }
+}
+
+/// Host and port as in a URL.
+fn address(server: &MySqlConnectOptions) -> String {
+    let (host, port) = (server.get_host(), server.get_port());
+    let host = if host.contains(':') { format!("[{host}]") } else { host.into() };
+    if port == DEFAULT_PORT { host } else { format!("{host}:{port}") }
 }
 
 impl fmt::Debug for MySqlOptions {
@@ -287,7 +288,7 @@ mod tests {
             ("mysql://u:p@h/db", "mysql://h/db"),
             ("mysql://h", "mysql://h/"),
             ("mariadb://u@h:3306/db", "mysql://h/db"),
-            ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://h:1,[::1],i:3/db"),
+            ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://[::1],h:1,i:3/db"),
             ("mysql://u:p@/db?socket=/run/my.sock", "mysql://localhost/db?socket=/run/my.sock"),
             ("mysql://h/db?table=a.b&namespace=n%20n", "mysql://h/db table a.b namespace n n"),
             ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=/x", "mysql://h/db"),

@@ -7,7 +7,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::runtime;
 
-use crate::error::{is_duplicate, is_timeout, is_unknown_variable};
+use crate::error::{is_duplicate, is_timeout};
+use crate::member::is_apart;
 use crate::socket::Sockets;
 use crate::table::{Stile, Table};
 
@@ -28,7 +29,10 @@ pub(crate) struct Session {
     runtime: runtime::Id,
     used: Instant,
     packet_max: u64,
+    /// Whether it could not be written, when that was last seen.
     pub(crate) is_read_only: bool,
+    /// Whether it was not part of its cluster when it was connected to, or of a part without a quorum.
+    pub(crate) is_apart: bool,
     is_mariadb: bool,
     /// The connection that was in the first turnstile when this one had waited there in vain.
     stuck: Option<u64>,
@@ -66,28 +70,23 @@ impl Session {
         let read_only: String = row.try_get_unchecked(1)?;
         let version: String = row.try_get_unchecked(2)?;
         let is_mariadb = version.contains("MariaDB");
-        // Galera: wait until what others have committed before has been applied here.
-        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 1" } else { "" };
+        // Galera: wait until what others have committed before has been applied here. Before a swap
+        // too, which would find an old version, and so a conflict where there is none.
+        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 3" } else { "" };
         let set = format!(
             "SET NAMES utf8mb4, @@session.autocommit = 1, \
              @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"
         );
         connection.execute(AssertSqlSafe(set)).await?;
-        if !is_mariadb {
-            // Group Replication: the same. The variable is unknown where its plugin is not there.
-            let set = "SET @@session.group_replication_consistency = 'BEFORE'";
-            match connection.execute(set).await {
-                Err(error) if !is_unknown_variable(&error) => return Err(error),
-                _ => {}
-            }
-        }
+        let is_apart = is_apart(&mut connection, is_mariadb).await?;
         Ok(Self {
             connection,
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
             is_mariadb,
-            is_read_only: !matches!(&*read_only, "0" | "OFF"),
+            is_read_only: is_on(&read_only),
+            is_apart,
             stuck: None,
             turn: None,
         })
@@ -137,7 +136,15 @@ impl Session {
             .bind(id)
             .fetch_optional(&mut self.connection)
             .await?;
-        row.as_ref().map(found).transpose()
+        row.map(|row| self.found(&row)).transpose()
+    }
+
+    /// What is in a row that was read.
+    fn found(&mut self, row: &MySqlRow) -> Result<(Mark, Option<Vec<u8>>), sqlx::Error> {
+        let version = Version(row.try_get_unchecked(0)?);
+        let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
+        self.is_read_only = is_on(&row.try_get_unchecked::<String, _>(3)?);
+        Ok((mark, row.try_get_unchecked(2)?))
     }
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
@@ -176,7 +183,7 @@ impl Session {
                 self.stuck = first.filter(|_| same);
             }
             if taken == Some(1) {
-                return rows.get(1).map(found).transpose().map(Some);
+                return rows.get(1).map(|row| self.found(row)).transpose().map(Some);
             }
             self.turn = None;
         }
@@ -219,8 +226,6 @@ impl Session {
     }
 }
 
-fn found(row: &MySqlRow) -> Result<(Mark, Option<Vec<u8>>), sqlx::Error> {
-    let version = Version(row.try_get_unchecked(0)?);
-    let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
-    Ok((mark, row.try_get_unchecked(2)?))
+fn is_on(value: &str) -> bool {
+    !matches!(value, "0" | "OFF")
 }

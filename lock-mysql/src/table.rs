@@ -137,10 +137,12 @@ impl fmt::Display for Table {
 
 /// What is read of a cell: what is known already need not be sent again.
 ///
-/// A checksum, because whoever mends a cell by hand may leave its version.
+/// A checksum, because whoever mends a cell by hand may leave its version; and whether the server is
+/// read-only, because a node that has left its cluster is.
 fn columns(version: &str, checksum: &str) -> String {
     format!(
-        "version, CRC32(data), IF(version = {version} AND CRC32(data) = {checksum}, NULL, data)"
+        "version, CRC32(data), IF(version = {version} AND CRC32(data) = {checksum}, NULL, data), \
+         CAST(@@global.read_only AS CHAR)"
     )
 }
 

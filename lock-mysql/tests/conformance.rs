@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use lock_conformance::{Damage, Failure, Fixture, Server, Start, Store, Verdict};
 use lock_core::{BackendError, LockBackend, Snapshot};
-use lock_mysql::{MIGRATION, MySqlBackend};
+use lock_mysql::MySqlBackend;
 use lock_servers::{Instance, Kind};
 
+use support::cells::{damage, put, repair, replace};
 use support::{Shared, create_database, sql};
 
 fn main() -> ExitCode {
@@ -105,29 +106,15 @@ impl Store for Database {
     }
 
     fn replace(&self, cell: Option<&Snapshot>) -> Option<Verdict> {
-        let put = cell.map(put);
-        let create = MIGRATION.replacen("interlock", "another", 1);
-        let mut steps =
-            vec![create.as_str(), "DROP TABLE interlock", "RENAME TABLE another TO interlock"];
-        steps.extend(put.as_deref());
-        Some(sql(&self.url(), &steps))
+        Some(replace(&self.url(), cell))
     }
 
     fn damage(&self, how: Damage) -> Option<Verdict> {
-        let keep = "CREATE TABLE aside LIKE interlock; INSERT INTO aside SELECT * FROM interlock";
-        let harm = match how {
-            Damage::Truncated => "UPDATE interlock SET data = LEFT(data, LENGTH(data) / 2)",
-            Damage::Garbage => "UPDATE interlock SET data = REPEAT('\u{1}noise', 100)",
-            Damage::Foreign => {
-                "DROP TABLE interlock; CREATE TABLE interlock (name TEXT); INSERT INTO interlock VALUES ('x')"
-            }
-            _ => return None,
-        };
-        Some(sql(&self.url(), &[keep, harm]))
+        damage(&self.url(), how)
     }
 
     fn repair(&self) -> Verdict {
-        sql(&self.url(), &["DROP TABLE interlock", "RENAME TABLE aside TO interlock"])
+        repair(&self.url())
     }
 
     fn server(&self) -> Option<&dyn Server> {
@@ -152,11 +139,4 @@ impl Drop for Database {
     fn drop(&mut self) {
         let _ = sql(&self.server, &[&format!("DROP DATABASE {}", self.name)]);
     }
-}
-
-/// The statement that puts a cell into the table, as restoring a dump does.
-fn put(cell: &Snapshot) -> String {
-    let data = cell.data.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    let version = cell.version;
-    format!("REPLACE INTO interlock (id, version, data) VALUES ('default', {version}, x'{data}')")
 }

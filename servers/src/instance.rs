@@ -43,11 +43,21 @@ const LET_IN: &str = "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY
 pub struct Instance {
     programs: Programs,
     arguments: Vec<String>,
+    /// Whether it executes a file of statements when it starts.
+    is_told: bool,
+    /// The search path of its programs, where it is not the usual one.
+    path: Option<String>,
     directory: TempDir,
-    address: SocketAddr,
-    /// Keeps the port while the server is down: it is bound and never listens.
-    _port: OwnedFd,
+    port: Port,
+    other_ports: Vec<Port>,
     process: Mutex<Option<Running>>,
+}
+
+/// A port that nobody else gets, also while no server listens there: it is bound and never listens.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) address: SocketAddr,
+    _socket: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -72,25 +82,66 @@ impl Instance {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self, Error> {
-        let programs = Programs::find(kind)?;
+        let mut instance = Self::lay(Programs::find(kind)?)?;
+        instance.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        instance.is_told()?;
+        instance.start_again()?;
+        Ok(instance)
+    }
+
+    /// A server with a copy of the template, not started yet.
+    pub(crate) fn lay(programs: Programs) -> Result<Self, Error> {
         // The path of a socket has little room.
         let directory = tempfile::Builder::new().prefix("lock").tempdir_in("/tmp");
         let directory = directory.map_err(Error::io("create a folder in", "/tmp"))?;
         let data = directory.path().join("data");
         run(Command::new("cp").arg("-a").arg(&programs.template).arg(&data))?;
-        let (port, address) =
-            reserve_port().map_err(|error| Error::io("reserve", "a port")(error.into()))?;
-        let instance = Self {
+        Ok(Self {
             programs,
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            arguments: Vec::new(),
+            is_told: false,
+            path: None,
             directory,
-            address,
-            _port: port,
+            port: Port::reserve()?,
+            other_ports: Vec::new(),
             process: Mutex::default(),
-        };
-        instance.at_next_start("")?;
-        instance.start_again()?;
-        Ok(instance)
+        })
+    }
+
+    /// Has it take more arguments, at every start.
+    pub(crate) fn with_arguments(&mut self, arguments: impl IntoIterator<Item = String>) {
+        self.arguments.extend(arguments);
+    }
+
+    /// Has it execute statements at every start, which let root in and may be more.
+    pub(crate) fn is_told(&mut self) -> Result<(), Error> {
+        self.is_told = true;
+        self.at_next_start("")
+    }
+
+    /// Has it find programs there.
+    pub(crate) fn with_path(&mut self, path: String) {
+        self.path = Some(path);
+    }
+
+    /// Keeps these ports for it too.
+    pub(crate) fn with_ports(&mut self, ports: impl IntoIterator<Item = Port>) {
+        self.other_ports.extend(ports);
+    }
+
+    /// The value of one of its own arguments.
+    pub(crate) fn argument(&self, name: &str) -> Option<&str> {
+        self.arguments.iter().find_map(|argument| argument.strip_prefix(name))
+    }
+
+    /// Whether its process runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.pid().is_some_and(|pid| Path::new(&format!("/proc/{pid}/exe")).exists())
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// What kind of server it is.
@@ -100,12 +151,12 @@ impl Instance {
 
     /// Where it listens; the same for all its life.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address
     }
 
     /// The URL of its user root, without a database.
     pub fn url(&self) -> String {
-        format!("mysql://root@{}", self.address)
+        format!("mysql://root@{}", self.address())
     }
 
     /// The path of its unix socket.
@@ -186,34 +237,17 @@ impl Instance {
     ///
     /// It does not come up: with the end of its log.
     pub fn start_again(&self) -> Result<(), Error> {
+        self.start_again_with(&[])
+    }
+
+    /// Starts it again with arguments for this time alone.
+    pub(crate) fn start_again_with(&self, arguments: &[&str]) -> Result<(), Error> {
         let log = self.log();
-        let mut server = self.programs.server();
-        let path = |name: &str| self.directory.path().join(name).display().to_string();
-        server.args([
-            format!("--datadir={}", path("data")),
-            format!("--socket={}", path("sock")),
-            format!("--pid-file={}", path("pid")),
-            format!("--log-error={}", log.display()),
-            format!("--init-file={}", path("init.sql")),
-            format!("--tmpdir={}", self.directory.path().display()),
-            format!("--port={}", self.address.port()),
-            "--bind-address=127.0.0.1".into(),
-            "--skip-name-resolve".into(),
-            "--performance-schema=OFF".into(),
-            "--innodb-buffer-pool-size=64M".into(),
-            // What replicas would need of it is not kept: it would fill the disk.
-            "--max-binlog-size=64M".into(),
-            "--binlog-expire-logs-seconds=1".into(),
-        ]);
-        match self.programs.kind {
-            Kind::MariaDb => server.arg("--innodb-log-file-size=8M"),
-            Kind::MySql => server.args([
-                "--innodb-redo-log-capacity=8M",
-                "--mysqlx=OFF",
-                "--secure-file-priv=NULL",
-            ]),
-        };
-        server.args(&self.arguments);
+        let mut server = self.command();
+        server.args(arguments);
+        if self.is_told {
+            server.arg(format!("--init-file={}", self.directory.path().join("init.sql").display()));
+        }
         let console = File::create(self.directory.path().join("console.log"));
         let console = console.map_err(Error::io("write", &log))?;
         let mut guard = Command::new("sh")
@@ -252,10 +286,44 @@ impl Instance {
         self.at_next_start("")
     }
 
+    /// The server with the arguments of every start.
+    pub(crate) fn command(&self) -> Command {
+        let mut server = self.programs.server();
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        server.args([
+            format!("--datadir={}", path("data")),
+            format!("--socket={}", path("sock")),
+            format!("--pid-file={}", path("pid")),
+            format!("--log-error={}", path("server.log")),
+            format!("--tmpdir={}", self.directory.path().display()),
+            format!("--port={}", self.address().port()),
+            "--bind-address=127.0.0.1".into(),
+            "--skip-name-resolve".into(),
+            "--performance-schema=OFF".into(),
+            "--innodb-buffer-pool-size=64M".into(),
+            // What replicas would need of it is not kept: it would fill the disk.
+            "--max-binlog-size=64M".into(),
+            "--binlog-expire-logs-seconds=1".into(),
+        ]);
+        match self.programs.kind {
+            Kind::MariaDb => server.arg("--innodb-log-file-size=8M"),
+            Kind::MySql => server.args([
+                "--innodb-redo-log-capacity=8M",
+                "--mysqlx=OFF",
+                "--secure-file-priv=NULL",
+            ]),
+        };
+        server.args(&self.arguments);
+        if let Some(path) = &self.path {
+            server.env("PATH", path);
+        }
+        server
+    }
+
     /// Whether it greets who connects, as it does once it serves.
     fn greets(&self) -> bool {
         let greeting = || -> std::io::Result<usize> {
-            let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
+            let mut stream = TcpStream::connect_timeout(&self.address(), Duration::from_secs(1))?;
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
             stream.read(&mut [0])
         };
@@ -273,12 +341,17 @@ impl Drop for Instance {
     }
 }
 
-/// A port that nobody else gets; a server may listen on it, because both allow reuse.
-fn reserve_port() -> rustix::io::Result<(OwnedFd, SocketAddr)> {
-    let port = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&port, rustix::io::FdFlags::CLOEXEC)?;
-    sockopt::set_socket_reuseaddr(&port, true)?;
-    bind(&port, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
-    let address = SocketAddr::try_from(getsockname(&port)?)?;
-    Ok((port, address))
+impl Port {
+    /// A server may listen there, because both allow reuse.
+    pub(crate) fn reserve() -> Result<Self, Error> {
+        let reserve = || -> rustix::io::Result<Self> {
+            let port = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            rustix::io::fcntl_setfd(&port, rustix::io::FdFlags::CLOEXEC)?;
+            sockopt::set_socket_reuseaddr(&port, true)?;
+            bind(&port, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+            let address = SocketAddr::try_from(getsockname(&port)?)?;
+            Ok(Self { address, _socket: port })
+        };
+        reserve().map_err(|error| Error::io("reserve", "a port")(error.into()))
+    }
 }

@@ -8,12 +8,17 @@
 //! 3. on `PATH`.
 //!
 //! An [`Instance`] is a server with a data directory of its own. It ends when it is dropped, and
-//! also when the process that started it is killed.
+//! also when the process that started it is killed. A [`Cluster`] is three of them that replicate to
+//! each other.
 
+mod cluster;
 mod fetch;
+mod galera;
+mod group;
 mod instance;
 mod programs;
 
+pub use cluster::{Cluster, ClusterKind};
 pub use instance::Instance;
 pub use programs::{Programs, prepare};
 

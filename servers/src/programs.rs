@@ -28,14 +28,9 @@ impl Programs {
     /// does not work.
     pub fn find(kind: Kind) -> Result<Self, Error> {
         let cache = cache()?;
-        let lock = File::create(cache.join(format!("{}.lock", kind.name())));
-        let lock = lock.map_err(Error::io("create a lock in", &cache))?;
-        lock.lock().map_err(Error::io("lock a file in", &cache))?;
+        let _lock = lock(&cache, kind.name())?;
         let root = cache.join(kind.name());
-        let mut why = None;
-        if !root.exists() && on_path("apt-get").is_some() && on_path("dpkg").is_some() {
-            why = fetch(kind.wanted(), &root).err().map(|error| error.to_string());
-        }
+        let why = get(kind.wanted(), &root);
         let (server, root) = if root.exists() {
             (root.join("usr/sbin").join(kind.program()), Some(root))
         } else if let Some(server) = on_path(kind.program()) {
@@ -108,7 +103,7 @@ impl Programs {
         command
     }
 
-    fn surround(&self, command: &mut Command) {
+    pub(crate) fn surround(&self, command: &mut Command) {
         if let (Some(root), Kind::MariaDb) = (&self.root, self.kind) {
             command.env("LD_LIBRARY_PATH", libraries(root));
         }
@@ -155,8 +150,24 @@ pub fn prepare() -> Result<Vec<String>, Error> {
     Ok(missing)
 }
 
+/// Gets packages unless they are there; says why that failed.
+pub(crate) fn get(wanted: Wanted, root: &Path) -> Option<String> {
+    if root.exists() || on_path("apt-get").is_none() || on_path("dpkg").is_none() {
+        return None;
+    }
+    fetch(wanted, root).err().map(|error| error.to_string())
+}
+
+/// Keeps other processes away from something in the cache, as long as the file is open.
+pub(crate) fn lock(cache: &Path, name: &str) -> Result<File, Error> {
+    let lock = File::create(cache.join(format!("{name}.lock")));
+    let lock = lock.map_err(Error::io("create a lock in", cache))?;
+    lock.lock().map_err(Error::io("lock a file in", cache))?;
+    Ok(lock)
+}
+
 /// The folder where what was got is kept.
-fn cache() -> Result<PathBuf, Error> {
+pub(crate) fn cache() -> Result<PathBuf, Error> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("INTERLOCK_SERVERS")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("interlock/servers")))
@@ -198,7 +209,7 @@ fn libraries(root: &Path) -> String {
     places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
-fn triplet() -> String {
+pub(crate) fn triplet() -> String {
     format!("{}-linux-gnu", env::consts::ARCH)
 }
 

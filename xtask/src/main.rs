@@ -17,7 +17,7 @@ use clap::Parser;
 enum Task {
     /// Passes all tests: needs the Rust toolchain and a C compiler, and gets the rest if it may.
     Test,
-    /// Runs the conformance suite on every backend with random seeds, for a long time.
+    /// Runs the conformance suite on every backend with random seeds, for a long time, and on clusters.
     Soak {
         /// How long, all backends together.
         #[arg(long, value_name = "N", default_value_t = 60)]
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         Task::Soak { minutes } => run(&[
             ("programs that tests need", &packages::install),
             ("servers that tests need", &servers::prepare),
+            ("clusters that tests need", &servers::prepare_clusters),
             ("the conformance suite", &|| soak::run(minutes)),
         ]),
         Task::Servers => run(&[("servers", &servers::serve)]),

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use lock_servers::{Instance, Kind};
+use lock_servers::{ClusterKind, Instance, Kind};
 
 use crate::Failure;
 
@@ -12,6 +12,24 @@ pub(crate) fn prepare() -> Result<(), Failure> {
         println!("xtask: some trials skip: {missing}");
     }
     Ok(())
+}
+
+/// Gets what clusters need besides, as [`prepare`] does.
+pub(crate) fn prepare_clusters() -> Result<(), Failure> {
+    for kind in ClusterKind::ALL {
+        match kind.prepare() {
+            Err(error) if error.is_unavailable() && !is_ci() => {
+                println!("xtask: trials on {kind} skip: {error}");
+            }
+            prepared => prepared.map_err(|error| error.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether everything has to be there.
+fn is_ci() -> bool {
+    std::env::var("CI").as_deref() == Ok("true")
 }
 
 /// Starts one of each kind and prints how to reach it, until Ctrl-C or the end of the input.

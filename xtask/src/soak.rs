@@ -5,22 +5,46 @@ use std::process::Command;
 
 use crate::{Failure, matrix};
 
+/// The suite on clusters: its test, how many kinds of them there are, and the variable that lets it do
+/// something.
+const CLUSTERS: (&str, u64, &str) = ("clusters", 3, "INTERLOCK_CLUSTERS");
+
+/// The variable that makes a run of a suite a long one, of so many seconds for each backend.
+const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
+
 /// Runs every suite for its share of the time.
 pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
     matrix::clear()?;
-    let suites = suites()?;
-    let seconds = (minutes * 60 / suites.len() as u64).max(1);
+    let (suites, clusters) = (suites()?, packages_with(CLUSTERS.0)?);
+    let shares = (suites.len() + clusters.len()) as u64;
+    let seconds = (minutes * 60 / shares).max(1);
     let mut failed = Vec::new();
-    for package in &suites {
-        println!("xtask: the suite of {package} for {seconds} s");
+    let mut test = |package: &str, test: &str, rest: &[&str], variables: &[(&str, String)]| {
+        println!("xtask: {test} of {package}");
         let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--locked", "-p", package, "--test", "conformance"])
-            .env("LOCK_CONFORMANCE_SOAK_SECONDS", seconds.to_string())
-            .status()
-            .map_err(|e| format!("cargo: {e}"))?;
-        if !status.success() {
-            failed.push(format!("{package}: {status}"));
+            .args(["test", "--locked", "-p", package, "--test", test])
+            .args(rest)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => failed.push(format!("{test} of {package}: {status}")),
+            Err(error) => failed.push(format!("cargo: {error}")),
         }
+    };
+    for package in &suites {
+        test(package, "conformance", &[], &[(SOAK, seconds.to_string())]);
+    }
+    for package in &clusters {
+        let (name, kinds, switch) = CLUSTERS;
+        let one_by_one = ["--", "--test-threads", "1"];
+        // All trials once, of which the table of the long runs does not tell; then those that differ
+        // from run to run, one cluster after the other.
+        let apart = matrix::directory().join("clusters").display().to_string();
+        let once = [(switch, "1".into()), ("LOCK_CONFORMANCE_RESULTS", apart)];
+        test(package, name, &one_by_one, &once);
+        let long = [(switch, "1".into()), (SOAK, (seconds / kinds).max(1).to_string())];
+        test(package, name, &one_by_one, &long);
     }
     // Also when one has failed, what all did until then is told.
     let written = matrix::write(suites.len());
@@ -29,6 +53,15 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
 
 /// The packages of this workspace with a test called `conformance`.
 pub(crate) fn suites() -> Result<Vec<String>, Failure> {
+    let suites = packages_with("conformance")?;
+    if suites.is_empty() {
+        return Err("no package has a test called conformance".into());
+    }
+    Ok(suites)
+}
+
+/// The packages of this workspace with a test of this name.
+fn packages_with(test: &str) -> Result<Vec<String>, Failure> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
@@ -36,18 +69,14 @@ pub(crate) fn suites() -> Result<Vec<String>, Failure> {
         .map_err(|e| format!("cargo metadata: {e}"))?;
     let metadata: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
-    let mut suites = Vec::new();
+    let mut packages = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         for target in package["targets"].as_array().into_iter().flatten() {
-            if target["name"] == "conformance" && target["kind"][0] == "test" {
+            if target["name"] == test && target["kind"][0] == "test" {
                 let name = package["name"].as_str().unwrap_or_default();
-                suites.push(name.into());
+                packages.push(name.into());
             }
         }
     }
-    if suites.is_empty() {
-        Err("no package has a test called conformance".into())
-    } else {
-        Ok(suites)
-    }
+    Ok(packages)
 }

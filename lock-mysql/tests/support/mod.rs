@@ -1,6 +1,8 @@
 //! Servers for the tests of this crate, and statements that go behind the backend's back.
 #![allow(dead_code, reason = "each test binary needs a part of it")]
 
+pub(crate) mod cells;
+
 use std::env;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

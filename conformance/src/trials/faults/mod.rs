@@ -1,5 +1,7 @@
 //! Layer 6: faults of the network and of the server.
 
+mod amid;
+mod clusters;
 mod late;
 mod mix;
 mod network;
@@ -20,6 +22,10 @@ use crate::fixture::Server;
 use crate::proxy::Proxy;
 use crate::scene::Scene;
 use crate::trial::{Failure, Verdict, trials};
+use clusters::{
+    a_cluster_that_was_without_a_quorum_has_lost_nothing, a_node_that_has_left_is_not_believed,
+    a_node_that_is_killed_costs_nobody_a_lock, a_node_that_takes_over_costs_nobody_a_lock,
+};
 use late::{
     a_release_that_arrives_late_frees_nobody_else,
     a_request_that_arrives_after_it_was_given_up_leaves_no_phantom,
@@ -61,6 +67,10 @@ trials!("faults":
     #[random] a_server_that_is_killed_costs_nobody_a_lock,
     a_server_that_is_down_for_longer_than_the_lease_costs_the_lock,
     a_server_that_comes_back_with_an_older_table_repeats_no_fence,
+    #[random] a_node_that_is_killed_costs_nobody_a_lock,
+    #[random] a_cluster_that_was_without_a_quorum_has_lost_nothing,
+    #[random] a_node_that_takes_over_costs_nobody_a_lock,
+    a_node_that_has_left_is_not_believed,
     #[random] faulty_calls_never_let_two_in_and_leave_nothing,
     #[random] everything_at_once_never_lets_two_in_and_leaves_nothing,
 );

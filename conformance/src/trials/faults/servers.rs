@@ -1,50 +1,15 @@
 //! The server dies, is away, and comes back.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lock_core::process::ProcessSet;
 use lock_core::{HoldError, Reach, VerifyError};
 
 use super::super::tools::reaching;
+use super::amid::amid_load;
 use super::{assert_clean, until, within};
 use crate::scene::Scene;
 use crate::trial::{Failure, Verdict};
-use crate::worker::{Order, Report, Worker};
-
-const LOCKS: [&str; 3] = ["app/one", "app/two", "app"];
-
-/// Who holds what by their own account.
-#[derive(Debug, Default)]
-struct Referee(Mutex<(Vec<&'static str>, BTreeMap<&'static str, u64>)>);
-
-impl Referee {
-    fn begins(&self, lock: &'static str, fence: u64) -> Verdict {
-        let (held, fences) = &mut *self.0.lock().expect("nobody panics with it");
-        if let Some(other) = held.iter().find(|other| overlap(other, lock)) {
-            return Err(Failure::failed(format!("{lock} is held while {other} is")));
-        }
-        let before = fences.iter().filter(|(other, _)| overlap(other, lock));
-        let before = before.map(|(_, fence)| *fence).max().unwrap_or_default();
-        if fence <= before {
-            return Err(Failure::failed(format!("the fence of {lock}: {fence} after {before}")));
-        }
-        held.push(lock);
-        fences.insert(lock, fence);
-        Ok(())
-    }
-
-    fn ends(&self, lock: &'static str) {
-        let (held, _) = &mut *self.0.lock().expect("nobody panics with it");
-        held.retain(|other| *other != lock);
-    }
-}
-
-fn overlap(one: &str, other: &str) -> bool {
-    one == other || one == "app" || other == "app"
-}
 
 pub(super) fn a_server_that_comes_up_late_is_waited_for(scene: &Scene) -> Verdict {
     let server = scene.needs_server()?;
@@ -71,72 +36,14 @@ pub(super) fn a_server_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verd
     if !server.is_durable() {
         return Err(Failure::skipped("the server forgets what it acknowledged"));
     }
-    let steady = scene.locks()?.blocking();
-    let guard = steady.acquire("steady")?;
-    let fence = guard.fence();
-    let (referee, stop, done) = (Referee::default(), AtomicBool::new(false), AtomicUsize::new(0));
-    let work = |number: u64| -> Verdict {
-        let mut random = scene.random(number);
-        let mut worker = scene.worker(&format!("worker {number}"))?;
-        while !stop.load(Ordering::Relaxed) {
-            let lock = LOCKS[random.usize(..LOCKS.len())];
-            take(&mut worker, lock, &referee, &mut random)?;
-            done.fetch_add(1, Ordering::Relaxed);
-        }
-        worker.close()
-    };
-    let mut random = scene.random(0);
-    std::thread::scope(|threads| {
-        let workers: Vec<_> = (1..=3).map(|number| threads.spawn(move || work(number))).collect();
-        let mut disturb = || -> Verdict {
-            for _ in 0..scene.cases(3) {
-                let enough = done.load(Ordering::Relaxed) + random.usize(1..10);
-                let alive = || workers.iter().any(|worker| !worker.is_finished());
-                while done.load(Ordering::Relaxed) < enough && alive() {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                server.kill()?;
-                std::thread::sleep(Duration::from_millis(random.u64(..100)));
-                server.start()?;
-                scene.count("restarts", 1);
-                guard.check()?;
-            }
-            Ok(())
-        };
-        let disturbed = disturb();
-        stop.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().expect("workers return what goes wrong")?;
-        }
-        disturbed
-    })?;
-    scene.count("operations", done.load(Ordering::Relaxed) * 2);
-    guard.verify()?;
-    let listing = steady.list()?;
-    assert!(listing.holds.len() == 1 && listing.waiting.is_empty(), "{listing:#?}");
-    assert_eq!(listing.holds[0].fence, fence);
-    guard.release()?;
-    steady.close()?;
-    scene.block_on(assert_clean(scene, "app"))
-}
-
-/// Holds a lock for a while, in which the server may come and go.
-fn take(
-    worker: &mut Worker,
-    lock: &'static str,
-    referee: &Referee,
-    random: &mut fastrand::Rng,
-) -> Verdict {
-    let held = worker.acquire(lock)?;
-    referee.begins(lock, held.fence)?;
-    std::thread::sleep(Duration::from_micros(random.u64(..20_000)));
-    let checked = worker.call(Order::Check(held.key))?;
-    referee.ends(lock);
-    let released = worker.call(Order::Release(held.key))?;
-    if checked == Report::Done && released == Report::Done {
-        return Ok(());
-    }
-    Err(Failure::failed(format!("the hold of {lock}: {checked:?}, its release: {released:?}")))
+    let times = scene.cases(3);
+    amid_load(scene, times, |random| {
+        server.kill()?;
+        std::thread::sleep(Duration::from_millis(random.u64(..100)));
+        server.start()?;
+        scene.count("restarts", 1);
+        Ok(())
+    })
 }
 
 pub(super) fn a_server_that_is_down_for_longer_than_the_lease_costs_the_lock(

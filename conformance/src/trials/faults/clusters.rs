@@ -1,0 +1,122 @@
+//! Nodes of a cluster die, are paused, or leave, and the one that takes all writes is another.
+
+use std::time::{Duration, Instant};
+
+use lock_core::Locks;
+
+use super::amid::amid_load;
+use super::{assert_clean, until, within};
+use crate::scene::Scene;
+use crate::trial::Verdict;
+
+/// So many clients that some of them choose the node that has left.
+const FRESH: usize = 8;
+
+pub(super) fn a_node_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verdict {
+    let cluster = scene.needs_cluster()?;
+    let times = scene.cases(2);
+    amid_load(scene, times, |random| {
+        // Now the one that takes all writes, now any.
+        let leader = cluster.leader()?.filter(|_| random.bool());
+        let node = leader.unwrap_or_else(|| random.usize(..cluster.nodes()));
+        cluster.kill(node)?;
+        scene.count("kills", 1);
+        serves_again(scene, "a node was killed")?;
+        cluster.start(node)
+    })
+}
+
+pub(super) fn a_cluster_that_was_without_a_quorum_has_lost_nothing(scene: &Scene) -> Verdict {
+    let cluster = scene.needs_cluster()?;
+    let times = scene.cases(2);
+    amid_load(scene, times, |random| {
+        let left = random.usize(..cluster.nodes());
+        // More than half of them.
+        let most: Vec<usize> = (0..cluster.nodes()).filter(|node| *node != left).collect();
+        cluster.pause(&most);
+        // So long that they may notice it, or not: nothing is waited for.
+        std::thread::sleep(Duration::from_millis(random.u64(..9_000)));
+        scene.count("stops", most.len());
+        cluster.go_on(&most)?;
+        serves_again(scene, "the quorum was back")
+    })
+}
+
+pub(super) fn a_node_that_takes_over_costs_nobody_a_lock(scene: &Scene) -> Verdict {
+    let cluster = scene.needs_cluster()?;
+    if cluster.leader()?.is_none() {
+        return Err(crate::trial::Failure::skipped("all nodes of the cluster take writes"));
+    }
+    let times = scene.cases(6);
+    amid_load(scene, times, |random| {
+        let leader = cluster.leader()?.unwrap_or_default();
+        cluster.lead((leader + random.usize(1..cluster.nodes())) % cluster.nodes())?;
+        scene.count("faults", 1);
+        serves_again(scene, "the leader was another")
+    })
+}
+
+/// What such a node tells is of the past; whoever asks it must turn to another.
+pub(super) fn a_node_that_has_left_is_not_believed(scene: &Scene) -> Verdict {
+    let cluster = scene.needs_cluster()?;
+    for node in 0..cluster.nodes() {
+        scene.block_on(async {
+            // Each of them may have chosen another node.
+            let clients: Vec<Locks> =
+                (0..cluster.nodes()).map(|_| scene.locks()).collect::<Result<_, _>>()?;
+            for holder in &clients {
+                let held = holder.acquire("app").await?;
+                let mut waiting = Vec::new();
+                for (at, locks) in clients.iter().enumerate() {
+                    let locks = locks.clone();
+                    let name = format!("app/{at}");
+                    waiting.push(tokio::spawn(async move { locks.acquire(name).await }));
+                }
+                let all = clients.len();
+                until("they wait", async || Ok(holder.list().await?.waiting.len() == all)).await?;
+                cluster.put_out(node)?;
+                scene.count("faults", 1);
+                within("a release", held.release()).await??;
+                for waits in waiting {
+                    within("its turn", waits).await???.release().await?;
+                }
+                let fresh: Vec<Locks> =
+                    (0..FRESH).map(|_| scene.locks()).collect::<Result<_, _>>()?;
+                for locks in clients.iter().chain(&fresh) {
+                    // It may be busy with connecting anew; but what it says is true.
+                    let listing = within("a list", async {
+                        loop {
+                            match locks.list().await {
+                                Err(error) if error.is_unreachable() => {}
+                                other => return other,
+                            }
+                        }
+                    });
+                    let left = listing.await??;
+                    assert!(left.holds.is_empty() && left.waiting.is_empty(), "{left:#?}");
+                }
+                cluster.take_in(node)?;
+                for locks in fresh {
+                    locks.close().await?;
+                }
+            }
+            for locks in clients {
+                locks.close().await?;
+            }
+            assert_clean(scene, "app").await
+        })?;
+        scene.count("cases", 1);
+    }
+    Ok(())
+}
+
+/// Says how long it takes until a new client is granted a lock, and given up by nobody.
+fn serves_again(scene: &Scene, since: &str) -> Verdict {
+    let began = Instant::now();
+    let locks = scene.locks()?.blocking();
+    locks.acquire_timeout("probe", crate::scene::LIVENESS)?.release()?;
+    locks.close()?;
+    let seconds = began.elapsed().as_secs_f64();
+    eprintln!("{}: granted again {seconds:.1} s after {since}", scene.backend_name());
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! Whether a server is where it belongs: in its cluster, on the side of the majority.
+
+use sqlx::mysql::MySqlConnection;
+use sqlx::{Executor, Row};
+
+use crate::error::{is_not_to_be_called, is_unknown_variable};
+
+/// Whether a server has lost its cluster; one that has none has not.
+///
+/// It also has a member of a group wait, before it reads, until what others have committed has been
+/// applied there.
+pub(crate) async fn is_apart(
+    connection: &mut MySqlConnection,
+    is_mariadb: bool,
+) -> Result<bool, sqlx::Error> {
+    if is_mariadb { is_no_node(connection).await } else { is_no_member(connection).await }
+}
+
+/// Whether this is a node of Galera that does not see more than half of the nodes.
+async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    let apart = "SELECT @@session.wsrep_on AND EXISTS (SELECT * FROM information_schema.GLOBAL_STATUS \
+                 WHERE VARIABLE_NAME = 'WSREP_READY' AND VARIABLE_VALUE <> 'ON')";
+    Ok(connection.fetch_one(apart).await?.try_get_unchecked::<i64, _>(0)? != 0)
+}
+
+/// Whether this is a member of a group that is not online, or does not see more than half of the
+/// members.
+async fn is_no_member(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    // It is unknown where the plugin is not there.
+    match connection.execute("SET @@session.group_replication_consistency = 'BEFORE'").await {
+        Err(error) if is_unknown_variable(&error) => return Ok(false),
+        other => other?,
+    };
+    let name = connection.fetch_one("SELECT @@global.group_replication_group_name").await?;
+    if name.try_get_unchecked::<Option<String>, _>(0)?.is_none_or(|name| name.is_empty()) {
+        return Ok(false);
+    }
+    // Nobody needs a right for it, as for the table of the members, and it is refused elsewhere.
+    match connection.fetch_one("SELECT group_replication_get_communication_protocol()").await {
+        Err(error) if is_not_to_be_called(&error) => Ok(true),
+        other => other.map(|_| false),
+    }
+}
