@@ -57,7 +57,8 @@ impl MySqlOptions {
     /// Reads `mysql://USER:PASSWORD@HOST:PORT/DATABASE`.
     ///
     /// Several hosts, separated by commas, are the nodes of one cluster: the first that serves and
-    /// can be written is used, the next when it fails. Options after `?`: `table`, `namespace`,
+    /// can be written is used, the next when it fails. One that is read-only, or apart from its
+    /// cluster, is not even read: what it knows may be of the past. Options after `?`: `table`, `namespace`,
     /// `socket` (a path), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
     /// `verify-identity`; `preferred` if it is not said), `ssl-ca`, `ssl-cert` and `ssl-key`
     /// (paths of PEM files), and `password-file`, which keeps the password out of the URL (see
