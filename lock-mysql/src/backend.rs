@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::error::{Doing, silent, sort};
+use crate::error::{Doing, Site, silent, sort};
 use crate::options::MySqlOptions;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
@@ -33,6 +34,8 @@ pub struct MySqlBackend {
     table: Table,
     namespace: String,
     store: String,
+    /// Whom the servers take this client for.
+    account: OnceLock<String>,
     /// Which server to try first.
     server: AtomicUsize,
     slot: Mutex<Slot>,
@@ -86,8 +89,8 @@ impl MySqlBackend {
         namespace: String,
         store: String,
     ) -> Self {
-        let (server, slot) = (AtomicUsize::new(0), Mutex::default());
-        Self { servers, table, namespace, store, server, slot }
+        let (account, server, slot) = (OnceLock::new(), AtomicUsize::new(0), Mutex::default());
+        Self { servers, table, namespace, store, account, server, slot }
     }
 
     /// Creates the table if it is missing; this takes the right to do so.
@@ -107,6 +110,15 @@ impl MySqlBackend {
         self.within(Doing::Migrating, session.create(&self.table)).await?;
         slot.session = Some(session);
         Ok(())
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            store: &self.store,
+            table: &self.table,
+            database: self.servers[0].get_database(),
+            account: self.account.get().map(String::as_str),
+        }
     }
 
     fn id(&self) -> &[u8] {
@@ -141,12 +153,13 @@ impl MySqlBackend {
             let opened = timeout(limit, Session::open(&self.servers[index])).await;
             match opened {
                 Ok(Ok(session)) if !session.is_read_only => {
+                    let _ = self.account.set(session.account.clone());
                     self.server.store(index, Ordering::Relaxed);
                     return Ok(session);
                 }
                 Ok(Ok(session)) => read_only = Some((index, session)),
                 Ok(Err(error)) => {
-                    let error = sort(Doing::Connecting, &self.store, &self.table, error);
+                    let error = sort(Doing::Connecting, &self.site(), error);
                     failure = Some(match failure {
                         Some(first) if error.kind() != BackendErrorKind::Misconfigured => first,
                         _ => error,
@@ -161,6 +174,7 @@ impl MySqlBackend {
         // A read-only server can at least be read, and says itself why it cannot be written.
         match (read_only, failure) {
             (Some((index, session)), _) => {
+                let _ = self.account.set(session.account.clone());
                 self.server.store(index, Ordering::Relaxed);
                 Ok(session)
             }
@@ -176,7 +190,7 @@ impl MySqlBackend {
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, BackendError> {
         match timeout(Duration::from_secs(CALL_SECONDS), call).await {
-            Ok(result) => result.map_err(|error| sort(doing, &self.store, &self.table, error)),
+            Ok(result) => result.map_err(|error| sort(doing, &self.site(), error)),
             Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
         }
     }

@@ -15,8 +15,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// What a packet holds besides the data, generously.
 const PACKET_REST: u64 = 4096;
 
-/// How long the server makes a statement wait for a lock on the row: less than its client waits for
-/// the answer, so that the outcome is known.
+/// How long the server makes a statement wait for a lock on the row or the table: less than its client
+/// waits for the answer, so that the outcome is known, and no statement is left behind.
 const LOCK_WAIT_SECONDS: u32 = 2;
 
 /// A connection, used by one call at a time.
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     runtime: runtime::Id,
     used: Instant,
     packet_max: u64,
+    /// Whom the server takes this client for, as `USER@HOST`.
+    pub(crate) account: String,
     pub(crate) is_read_only: bool,
     in_turn: bool,
 }
@@ -53,19 +55,27 @@ impl Session {
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         let row = connection
-            .fetch_one("SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION()")
+            .fetch_one(
+                "SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION(), \
+                 CURRENT_USER()",
+            )
             .await?;
         let packet_max = row.try_get_unchecked::<u64, _>(0)?;
         let read_only: String = row.try_get_unchecked(1)?;
         let version: String = row.try_get_unchecked(2)?;
+        let account = row.try_get_unchecked(3)?;
         let is_mariadb = version.contains("MariaDB");
         // Galera: wait until what others have committed before has been applied here.
         let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 1" } else { "" };
+        // Strict: a table that cannot keep what it is given says so, and does not keep half of it.
         let set = format!(
             "SET NAMES utf8mb4, @@session.autocommit = 1, \
+             @@session.sql_mode = 'STRICT_ALL_TABLES', \
+             @@session.lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
              @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"
         );
         connection.execute(AssertSqlSafe(set)).await?;
+        connection.execute("SET SESSION TRANSACTION READ WRITE").await?;
         if !is_mariadb {
             // Group Replication: the same. The variable is unknown where its plugin is not there.
             let set = "SET @@session.group_replication_consistency = 'BEFORE'";
@@ -79,6 +89,7 @@ impl Session {
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
+            account,
             is_read_only: !matches!(&*read_only, "0" | "OFF"),
             in_turn: false,
         })
@@ -123,18 +134,23 @@ impl Session {
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
         self.end_turn(table, id).await?;
-        let row = sqlx::query(AssertSqlSafe(table.read.as_str()))
+        let rows = sqlx::query(AssertSqlSafe(table.read.as_str()))
             .bind(known.version.0)
             .bind(known.checksum)
             .bind(id)
-            .fetch_optional(&mut self.connection)
+            .fetch_all(&mut self.connection)
             .await?;
-        let found = |row: sqlx::mysql::MySqlRow| -> Result<_, sqlx::Error> {
-            let version = Version(row.try_get_unchecked(0)?);
-            let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
-            Ok((mark, row.try_get_unchecked::<Option<Vec<u8>>, _>(2)?))
+        let row = match &rows[..] {
+            [] => return Ok(None),
+            [row] => row,
+            _ => return Err(foreign("it has several rows for one id")),
         };
-        row.map(found).transpose()
+        if row.try_get_unchecked::<&[u8], _>(3)? != id {
+            return Err(foreign("it does not compare the id byte for byte"));
+        }
+        let version = Version(row.try_get_unchecked(0)?);
+        let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
+        Ok(Some((mark, row.try_get_unchecked(2)?)))
     }
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
@@ -193,4 +209,9 @@ impl Session {
     pub(crate) async fn create(&mut self, table: &Table) -> Result<(), sqlx::Error> {
         self.connection.execute(AssertSqlSafe(table.create.as_str())).await.map(drop)
     }
+}
+
+/// A table that is not ours.
+fn foreign(why: &str) -> sqlx::Error {
+    sqlx::Error::Decode(why.into())
 }

@@ -48,9 +48,9 @@ impl Table {
         Ok(Self {
             name: name.into(),
             // What is known already need not be sent again; a checksum, because whoever mends a cell
-            // by hand may leave its version.
+            // by hand may leave its version. The id shows how a table of strangers compares it.
             read: format!(
-                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data) \
+                "SELECT version, CRC32(data), IF(version = ? AND CRC32(data) = ?, NULL, data), id \
                  FROM {quoted} WHERE id = ?"
             ),
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
@@ -67,10 +67,22 @@ impl Table {
         self.name == DEFAULT
     }
 
-    /// What an administrator types to let somebody use it.
-    pub(crate) fn grant(&self) -> String {
-        let place = if self.name.contains('.') { "" } else { "DATABASE." };
-        format!("GRANT SELECT, INSERT, UPDATE ON {place}{} TO USER", self.name)
+    /// What an administrator types to let this account use it, the table being in that database.
+    pub(crate) fn grant(&self, database: Option<&str>, account: Option<&str>) -> String {
+        let place = match (self.name.split_once('.'), database) {
+            (Some((database, table)), _) => {
+                format!("{}.{}", quote(database, '`'), quote(table, '`'))
+            }
+            (None, Some(database)) => {
+                format!("{}.{}", quote(database, '`'), quote(&self.name, '`'))
+            }
+            (None, None) => format!("DATABASE.{}", quote(&self.name, '`')),
+        };
+        let user = match account.and_then(|account| account.rsplit_once('@')) {
+            Some((user, host)) => format!("{}@{}", quote(user, '\''), quote(host, '\'')),
+            None => "USER".into(),
+        };
+        format!("GRANT SELECT, INSERT, UPDATE ON {place} TO {user}")
     }
 }
 
@@ -84,6 +96,10 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+fn quote(text: &str, mark: char) -> String {
+    format!("{mark}{}{mark}", text.replace(mark, &format!("{mark}{mark}")))
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -108,6 +124,16 @@ mod tests {
             let error = Table::new(name).unwrap_err();
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{name}");
         }
+    }
+
+    #[test]
+    fn the_grant_can_be_typed_as_it_is() {
+        let table = Table::default();
+        let grant = table.grant(Some("my-shop"), Some("o'neil@10.0.%"));
+        let text = "GRANT SELECT, INSERT, UPDATE ON `my-shop`.`interlock` TO 'o''neil'@'10.0.%'";
+        assert_eq!(grant, text);
+        let grant = Table::new("ops.locks").unwrap().grant(Some("shop"), None);
+        assert_eq!(grant, "GRANT SELECT, INSERT, UPDATE ON `ops`.`locks` TO USER");
     }
 
     #[test]
