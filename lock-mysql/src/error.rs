@@ -127,7 +127,9 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
         ),
         1046 => (Kind::Misconfigured, "the URL names no database: add /DATABASE".into()),
         1050 | 1064 => return (Kind::Misconfigured, None),
-        1054 | 1264 | 1366 | 1364 | 1136 | 1292 | 1665 => (Kind::Misconfigured, not_ours(table)),
+        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 | 1665 => {
+            (Kind::Misconfigured, not_ours(table))
+        }
         // Larger than a packet, than a column, than a row of the log.
         1153 | 1406 | 1118 | 1534 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.

@@ -111,7 +111,7 @@ impl MySqlOptions {
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let mut options = Self::new(server.host(address.unwrap_or(host)));
         let [server] = &mut options.servers[..] else { unreachable!("it has one") };
-        let (mut mode, mut has_ca) = (None, false);
+        let mut mode = None;
         for (key, value) in url.query_pairs() {
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
             *server = match &*key {
@@ -136,7 +136,6 @@ impl MySqlOptions {
                     taken
                 }
                 "ssl-ca" | "sslca" => {
-                    has_ca = true;
                     options.ssl_files.push(("ssl-ca", PathBuf::from(&*value)));
                     taken.ssl_ca(&*value)
                 }
@@ -151,13 +150,17 @@ impl MySqlOptions {
                 _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
             };
         }
+        let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
+        if has("ssl-cert") != has("ssl-key") {
+            return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
+        }
         let verifies =
             matches!(mode, None | Some(MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity));
-        if has_ca && !verifies {
+        if has("ssl-ca") && !verifies {
             return Err(bad("its ssl-ca verifies nothing with this ssl-mode: write verify-ca or \
                             verify-identity"));
         }
-        if let Some(mode) = mode.or(has_ca.then_some(MySqlSslMode::VerifyCa)) {
+        if let Some(mode) = mode.or(has("ssl-ca").then_some(MySqlSslMode::VerifyCa)) {
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
             *server = taken.ssl_mode(mode);
         }
@@ -349,6 +352,7 @@ mod tests {
             "mysql://u:secret@h/db#secret",
             "mysql://u:secret@h/db?ssl-mode=maybe",
             "mysql://u:secret@h/db?ssl-mode=required&ssl-ca=/x",
+            "mysql://u:secret@h/db?ssl-cert=/x",
             "mysql://u:secret@h/db?ssl-ca=/x&ssl-mode=preferred",
             "mysql://u:secret/x@h/db",
             "mysql://u:secret@h/db?password-file=/p",
@@ -363,8 +367,7 @@ mod tests {
             "namespace=a%0ab",
             "password-file=/none",
             "ssl-ca=/none",
-            "ssl-cert=/none",
-            "ssl-key=/none",
+            "ssl-cert=/none&ssl-key=/none",
         ] {
             let options = MySqlOptions::from_url(&format!("mysql://h/db?{query}")).unwrap();
             assert!(!format!("{options:?}").contains("secret"));

@@ -148,7 +148,8 @@ impl Session {
         if row.try_get_unchecked::<&[u8], _>(3)? != id {
             return Err(foreign("it does not compare the id byte for byte"));
         }
-        let version = Version(row.try_get_unchecked(0)?);
+        // Checked: the bytes of a text would pass for a number.
+        let version = Version(row.try_get(0)?);
         let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
         Ok(Some((mark, row.try_get_unchecked(2)?)))
     }

@@ -40,10 +40,11 @@ impl Table {
             ));
         }
         let quoted = format!("`{}`", parts.join("`.`"));
-        // In one database one turnstile for each table and namespace, within 64 characters.
+        // In one database one turnstile for each table and namespace, within 64 characters. MariaDB
+        // refuses to join a name and bytes that are beyond its utf8mb3.
         let turnstile = match parts[..] {
-            [table] => format!("SHA2(CONCAT_WS('.', DATABASE(), '{table}', ?), 224)"),
-            _ => format!("SHA2(CONCAT_WS('.', '{name}', ?), 224)"),
+            [table] => format!("SHA2(CONCAT_WS('.', DATABASE(), '{table}', HEX(?)), 224)"),
+            _ => format!("SHA2(CONCAT_WS('.', '{name}', HEX(?)), 224)"),
         };
         Ok(Self {
             name: name.into(),

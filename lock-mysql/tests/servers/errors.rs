@@ -429,7 +429,7 @@ fn a_server_without_room_is_unavailable() {
             swap(&backend, 0, "{}").await.unwrap();
             let mut version = 1;
             let error = loop {
-                let data = format!("\"{}\"", "x".repeat(250_000 << version));
+                let data = format!("\"{}\"", "x".repeat(300_000 * version as usize));
                 match swap(&backend, version, &data).await {
                     Ok(swapped) => assert_eq!(swapped, Swap::Swapped),
                     Err(error) => break error,

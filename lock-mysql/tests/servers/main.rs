@@ -1,6 +1,11 @@
 //! What this crate promises, on real servers that start once for all these tests.
 
 mod errors;
+mod fences;
 mod place;
+mod rights;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod tables;
+mod tls;
