@@ -115,7 +115,9 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
         }
         1045 | 1698 | 1130 | 1524 => (
             Kind::Misconfigured,
-            "the server does not let this user in: check user, password and host".into(),
+            "the server does not let this user in: check user, password and host, and ssl-mode \
+             if it insists on encryption"
+                .into(),
         ),
         3118 | 4151 => (Kind::Misconfigured, "this user's account is locked".into()),
         1820 | 1862 => {
