@@ -3,6 +3,7 @@
 mod errors;
 mod fences;
 mod place;
+mod refusals;
 mod rights;
 mod sessions;
 #[path = "../support/mod.rs"]

@@ -1,4 +1,5 @@
 //! Where a test works: a database of its own on a server that all share, or on a server of its own.
+#![allow(clippy::needless_pass_by_value, reason = "a test is written where it is run")]
 
 use std::env;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -118,10 +118,12 @@ fn one_connection_is_enough_for_a_thousand_locks_and_waiters() {
     everywhere(async |place| {
         let user = place.plain_user().await;
         let holder = Locks::new(place.backend_of(&user));
-        let mut held = Vec::new();
+        let mut asked = tokio::task::JoinSet::new();
         for number in 0..500 {
-            held.push(holder.acquire(format!("app/{number}")).await.unwrap());
+            let locks = holder.clone();
+            asked.spawn(async move { locks.acquire(format!("app/{number}")).await.unwrap() });
         }
+        let held = asked.join_all().await;
         let (said, mut granted) = tokio::sync::mpsc::unbounded_channel();
         for number in 0..500 {
             let (locks, said) = (holder.clone(), said.clone());

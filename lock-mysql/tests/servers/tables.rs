@@ -66,7 +66,7 @@ fn namespaces_are_told_apart_byte_for_byte() {
 async fn shape(place: &Place, table: &str) -> Vec<String> {
     let mut connection = place.connect().await;
     let sql = format!(
-        "SELECT CONCAT_WS(' ', column_name, REPLACE(column_type, 'bigint(20)', 'bigint'), is_nullable, column_key, \
+        "SELECT CONCAT_WS(' ', column_name, REPLACE(column_type, 'bigint(20)', 'bigint'), is_nullable, NULLIF(column_key, ''), \
          COALESCE(collation_name, '-'), column_comment, engine, table_comment) \
          FROM information_schema.columns JOIN information_schema.tables \
          USING (table_schema, table_name) \
@@ -79,7 +79,6 @@ async fn shape(place: &Place, table: &str) -> Vec<String> {
 
 #[test]
 fn both_ways_make_the_same_table_on_both_servers() {
-    let shapes = std::cell::RefCell::new(Vec::new());
     everywhere(async |place| {
         let create = "SHOW CREATE TABLE interlock";
         place.run(&["DROP TABLE interlock", MIGRATION]).await;
@@ -92,7 +91,13 @@ fn both_ways_make_the_same_table_on_both_servers() {
         assert_eq!(swap(&backend, 0, "{}").await.unwrap(), Swap::Swapped);
         backend.migrate().await.expect("it is there");
         assert_eq!(backend.load().await.unwrap().version, Version(1), "nothing is lost by it");
-        shapes.borrow_mut().push(shape(place, "interlock").await);
+        let shape = shape(place, "interlock").await;
+        let columns = [
+            "id varbinary(255) NO PRI - namespace, compared byte for byte",
+            "version bigint unsigned NO - grows with every change",
+            "data longtext NO utf8mb4_bin who holds and waits",
+        ];
+        assert_eq!(shape, columns.map(|column| format!("{column} InnoDB locks of Interlock")));
 
         let other = place.backend_with("table=Other_1$");
         expect(place, other.load().await, BackendErrorKind::Misconfigured, &[1146], "Other_1$");
@@ -101,11 +106,6 @@ fn both_ways_make_the_same_table_on_both_servers() {
         let renamed = place.text("SHOW CREATE TABLE Other_1$", 1).await;
         assert_eq!(renamed.replace("Other_1$", "interlock"), by_file);
     });
-    for shape in shapes.borrow().iter() {
-        let id = "id varbinary(255) NO PRI - namespace, compared byte for byte InnoDB locks of Interlock";
-        assert_eq!((shape.len(), &*shape[0]), (3, id));
-        assert_eq!(*shape, shapes.borrow()[0]);
-    }
 }
 
 #[test]
