@@ -59,9 +59,7 @@ impl Worker {
     pub(crate) fn hear_samples(&mut self) -> Result<Vec<Duration>, Failure> {
         let line = self.hear()?;
         let words = line.split_whitespace();
-        Ok(words
-            .map(|word| Ok(Duration::from_nanos(word.parse()?)))
-            .collect::<Result<_, Failure>>()?)
+        words.map(|word| Ok(Duration::from_nanos(word.parse()?))).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::error::{Doing, apart, silent, sort};
+use crate::error::{Doing, Site, apart, silent, sort};
 use crate::options::MySqlOptions;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
@@ -31,6 +32,8 @@ pub struct MySqlBackend {
     table: Table,
     namespace: String,
     store: String,
+    /// Whom the servers take this client for.
+    account: OnceLock<String>,
     /// Which server to try first.
     server: AtomicUsize,
     slot: Mutex<Slot>,
@@ -83,8 +86,8 @@ impl MySqlBackend {
         namespace: String,
         store: String,
     ) -> Self {
-        let (server, slot) = (AtomicUsize::new(0), Mutex::default());
-        Self { servers, table, namespace, store, server, slot }
+        let (account, server, slot) = (OnceLock::new(), AtomicUsize::new(0), Mutex::default());
+        Self { servers, table, namespace, store, account, server, slot }
     }
 
     /// Creates the table if it is missing; this takes the right to do so.
@@ -104,6 +107,15 @@ impl MySqlBackend {
         self.within(Doing::Migrating, session.create(&self.table)).await?;
         slot.session = Some(session);
         Ok(())
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            store: &self.store,
+            table: &self.table,
+            database: self.servers[0].get_database(),
+            account: self.account.get().map(String::as_str),
+        }
     }
 
     fn id(&self) -> &[u8] {
@@ -137,12 +149,13 @@ impl MySqlBackend {
             let error = match timeout(limit, Session::open(&self.servers[index])).await {
                 Ok(Ok(session)) => match self.flaw(&session) {
                     None => {
+                        let _ = self.account.set(session.account.clone());
                         self.server.store(index, Ordering::Relaxed);
                         return Ok(session);
                     }
                     Some(flaw) => apart(Doing::Connecting, &self.store, flaw),
                 },
-                Ok(Err(error)) => sort(Doing::Connecting, &self.store, &self.table, error),
+                Ok(Err(error)) => sort(Doing::Connecting, &self.site(), error),
                 Err(_) => silent(Doing::Connecting, &self.store, limit.as_secs().max(1)),
             };
             failure = match failure {
@@ -171,7 +184,7 @@ impl MySqlBackend {
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, BackendError> {
         match timeout(Duration::from_secs(CALL_SECONDS), call).await {
-            Ok(result) => result.map_err(|error| sort(doing, &self.store, &self.table, error)),
+            Ok(result) => result.map_err(|error| sort(doing, &self.site(), error)),
             Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
         }
     }

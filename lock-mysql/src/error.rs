@@ -32,17 +32,27 @@ impl Doing {
     }
 }
 
-/// An error of sqlx, sorted; `store` is where it happened.
-pub(crate) fn sort(doing: Doing, store: &str, table: &Table, error: sqlx::Error) -> BackendError {
+/// What messages name.
+#[derive(Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) store: &'a str,
+    pub(crate) table: &'a Table,
+    pub(crate) database: Option<&'a str>,
+    /// Whom the server takes this client for, once that is known.
+    pub(crate) account: Option<&'a str>,
+}
+
+/// An error of sqlx, sorted.
+pub(crate) fn sort(doing: Doing, site: &Site<'_>, error: sqlx::Error) -> BackendError {
     let (kind, advice) = match server_error(&error) {
         // Somebody else's commit was first, before anything of this one was told to the group.
         Some(error) if error.number() == 1180 && is_forced_back(error.message()) => {
             (Kind::Busy, None)
         }
-        Some(error) => judge(doing, error.number(), table),
-        None => (judge_other(doing, &error), None),
+        Some(error) => judge(doing, error.number(), site),
+        None => judge_other(doing, site, &error),
     };
-    let mut message = format!("cannot {} {store}", doing.verb());
+    let mut message = format!("cannot {} {}", doing.verb(), site.store);
     if let Some(advice) = advice {
         message = format!("{message}: {advice}");
     }
@@ -94,93 +104,127 @@ fn is_forced_back(message: &str) -> bool {
 /// and <https://mariadb.com/kb/en/mariadb-error-code-reference/>.
 ///
 /// What is not listed is taken for unclear: any other kind promises that nothing was applied.
-fn judge(doing: Doing, number: u16, table: &Table) -> (Kind, Option<String>) {
-    let kind = match number {
+fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
+    let table = site.table;
+    let (kind, advice) = match number {
         // Deadlock (on Galera: somebody else's commit was first), lock wait timeout, record changed
         // since the snapshot, rolled back by the group's certification.
-        1213 | 1205 | 1020 | 3101 => Kind::Busy,
-        // A cluster without a quorum, too many connections, limits of the user, a server that is
-        // offline, read-only or full, a host that was blocked, a group that cannot keep up.
-        1047 | 1040 | 1041 | 1203 | 1226 | 3032 | 1792 | 1114 | 1021 | 1129 | 3796 | 3797 => {
-            Kind::Unavailable
+        1213 | 1205 | 1020 | 3101 => return (Kind::Busy, None),
+        // A cluster without a quorum, a server that is offline, a group that cannot keep up.
+        1047 | 3032 | 3796 | 3797 => return (Kind::Unavailable, None),
+        1040 | 1041 | 1203 | 1226 => (Kind::Unavailable, "it takes no more connections".into()),
+        1129 => (Kind::Unavailable, "it has blocked this host: run FLUSH HOSTS there".into()),
+        1114 | 1021 => (Kind::Unavailable, "it has no room left".into()),
+        1290 | 1792 | 1836 | 1036 | 3989 => {
+            (Kind::Unavailable, "it is read-only; it may have stopped being the primary".into())
         }
-        1290 | 1836 => {
-            return (
-                Kind::Unavailable,
-                Some("the server is read-only; it may have stopped being the primary".into()),
-            );
+        1146 => (
+            Kind::Misconfigured,
+            format!(
+                "there is no table {table}: create it with `lockctl init`, `migrate()` or the SQL \
+                 file that comes with lock-mysql"
+            ),
+        ),
+        1142 | 1143 | 1227 | 1044 if doing != Doing::Migrating => {
+            let grant = table.grant(site.database, site.account);
+            (Kind::Misconfigured, format!("this user lacks a right: {grant}"))
         }
-        1146 => {
-            return (
-                Kind::Misconfigured,
-                Some(format!(
-                    "there is no table {table}: create it with `lockctl init`, `migrate()` or the \
-                     SQL file that comes with lock-mysql"
-                )),
-            );
-        }
-        1142 | 1143 | 1227 if doing != Doing::Migrating => {
-            return (
-                Kind::Misconfigured,
-                Some(format!("this user lacks a right: {}", table.grant())),
-            );
-        }
+        1142 | 1143 | 1227 | 1044 => (
+            Kind::Misconfigured,
+            "this user may not create a table: run `lockctl init` or the SQL file that comes with \
+             lock-mysql as one who may"
+                .into(),
+        ),
         1049 => {
-            return (
-                Kind::Misconfigured,
-                Some("there is no such database: create it, or correct the URL".into()),
-            );
+            (Kind::Misconfigured, "there is no such database: create it, or correct the URL".into())
         }
-        1045 | 1698 | 1044 | 1130 | 1524 | 1820 | 3118 | 3159 | 4151 => {
-            return (
-                Kind::Misconfigured,
-                Some("the server does not let this user in: check user, password and host".into()),
-            );
+        1045 | 1698 | 1130 | 1524 => (
+            Kind::Misconfigured,
+            "the server does not let this user in: check user, password and host, and ssl-mode \
+             if it insists on encryption"
+                .into(),
+        ),
+        3118 | 4151 => (Kind::Misconfigured, "this user's account is locked".into()),
+        1820 | 1862 => {
+            (Kind::Misconfigured, "this user's password has expired: set a new one".into())
         }
-        1046 => {
-            return (Kind::Misconfigured, Some("the URL names no database: add /DATABASE".into()));
-        }
-        1142 | 1143 | 1227 | 1050 | 1064 => Kind::Misconfigured,
-        // The table is not as we made it.
-        1054 | 1264 | 1366 | 1364 | 1136 | 1292 | 1665 => {
-            return (
-                Kind::Misconfigured,
-                Some(format!("the table {table} is not as the SQL file of lock-mysql makes it")),
-            );
+        3159 => (
+            Kind::Misconfigured,
+            "the server insists on encryption: do not use ssl-mode=disabled".into(),
+        ),
+        1046 => (Kind::Misconfigured, "the URL names no database: add /DATABASE".into()),
+        1050 | 1064 => return (Kind::Misconfigured, None),
+        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 | 1665 => {
+            (Kind::Misconfigured, not_ours(table))
         }
         // Larger than a packet, than a column, than a row of the log.
-        1153 | 1406 | 1118 | 1534 => Kind::TooLarge,
+        1153 | 1406 | 1118 | 1534 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.
-        _ => doing.unclear(),
+        _ => return (doing.unclear(), None),
     };
-    (kind, None)
+    (kind, Some(advice))
 }
 
-fn judge_other(doing: Doing, error: &sqlx::Error) -> Kind {
+fn not_ours(table: &Table) -> String {
+    format!("the table {table} is not as the SQL file of lock-mysql makes it")
+}
+
+fn judge_other(doing: Doing, site: &Site<'_>, error: &sqlx::Error) -> (Kind, Option<String>) {
     match error {
-        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => Kind::Misconfigured,
-        sqlx::Error::Io(error) if is_bad_certificate(error) => Kind::Misconfigured,
-        _ => doing.unclear(),
+        sqlx::Error::Decode(why) => {
+            (Kind::Misconfigured, Some(format!("{}: {why}", not_ours(site.table))))
+        }
+        sqlx::Error::ColumnDecode { .. } => (Kind::Misconfigured, Some(not_ours(site.table))),
+        sqlx::Error::Tls(why) if why.to_string().contains("does not support TLS") => (
+            Kind::Misconfigured,
+            Some(
+                "the server has no TLS: give it a certificate, or use another ssl-mode where the \
+                 network can be trusted"
+                    .into(),
+            ),
+        ),
+        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => (Kind::Misconfigured, None),
+        sqlx::Error::Io(error) => match bad_certificate(error) {
+            Some(advice) => (Kind::Misconfigured, Some(advice.into())),
+            None => (doing.unclear(), None),
+        },
+        _ => (doing.unclear(), None),
     }
 }
 
-/// Whether one side refuses the certificate of the other.
-fn is_bad_certificate(error: &io::Error) -> bool {
-    use rustls::{AlertDescription as Alert, Error as E};
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<E>());
-    inner.is_some_and(|error| {
-        matches!(
-            error,
-            E::InvalidCertificate(_)
-                | E::AlertReceived(
-                    Alert::BadCertificate
-                        | Alert::UnknownCA
-                        | Alert::CertificateExpired
-                        | Alert::CertificateRequired
-                        | Alert::CertificateUnknown
-                )
-        )
+/// What to do if one side refuses the certificate of the other.
+fn bad_certificate(error: &io::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
+    Some(match error.get_ref()?.downcast_ref::<E>()? {
+        E::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "the server's certificate is for another name: connect by that name, or use \
+             ssl-mode=verify-ca"
+        }
+        E::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "the server's certificate is not of a CA that is trusted here: name the CA's own with \
+             ssl-ca"
+        }
+        E::InvalidCertificate(Bad::Other(other)) if is_own_ca(other) => {
+            "the server's certificate is its own CA, which is not enough to verify it: give it one \
+             that a CA has signed, or use ssl-mode=required where the network can be trusted"
+        }
+        E::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "the server's certificate has expired"
+        }
+        E::InvalidCertificate(_) => "the server's certificate is not good",
+        E::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateExpired
+            | Alert::CertificateRequired
+            | Alert::CertificateUnknown,
+        ) => "the server does not take the client's certificate: check ssl-cert and ssl-key",
+        _ => return None,
     })
+}
+
+fn is_own_ca(error: &rustls::OtherError) -> bool {
+    error.to_string().contains("CaUsedAsEndEntity")
 }
 
 #[cfg(test)]
@@ -189,8 +233,9 @@ mod tests {
 
     #[test]
     fn only_what_promises_that_nothing_was_applied_is_not_in_doubt() {
-        let table = Table::default();
-        let kind = |doing, number| judge(doing, number, &table).0;
+        let table = &Table::default();
+        let site = Site { store: "mysql://h/", table, database: None, account: None };
+        let kind = |doing, number| judge(doing, number, &site).0;
         for number in [1180, 1053, 1317, 3100, 2006, 1105, 1969, 3024] {
             assert_eq!(kind(Doing::Swapping, number), Kind::OutcomeUnknown, "{number}");
             assert_eq!(kind(Doing::Reading, number), Kind::Unavailable, "{number}");

@@ -14,6 +14,7 @@
 
 mod backend;
 mod error;
+pub mod fence;
 mod member;
 mod options;
 mod password;

@@ -1,6 +1,7 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 
 use lock_core::{BackendError, BackendErrorKind};
@@ -33,6 +34,8 @@ pub struct MySqlOptions {
     table: String,
     namespace: Option<String>,
     password_file: Option<PathBuf>,
+    /// Files of certificates and keys, with the option that names them.
+    ssl_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl MySqlOptions {
@@ -43,6 +46,7 @@ impl MySqlOptions {
             table: Table::default().to_string(),
             namespace: None,
             password_file: None,
+            ssl_files: Vec::new(),
         }
     }
 
@@ -60,8 +64,9 @@ impl MySqlOptions {
     /// can be written is used, the next when it fails. One that is read-only, or apart from its
     /// cluster, is not even read: what it knows may be of the past. Options after `?`: `table`, `namespace`,
     /// `socket` (a path), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
-    /// `verify-identity`; `preferred` if it is not said), `ssl-ca`, `ssl-cert` and `ssl-key`
-    /// (paths of PEM files), and `password-file`, which keeps the password out of the URL (see
+    /// `verify-identity`; if it is not said, `verify-ca` where there is an `ssl-ca`, else
+    /// `preferred`), `ssl-ca`, `ssl-cert` and `ssl-key` (paths of PEM files, read whenever it
+    /// connects), and `password-file`, which keeps the password out of the URL (see
     /// [`password_file`](Self::password_file)).
     ///
     /// # Errors
@@ -107,6 +112,7 @@ impl MySqlOptions {
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let mut options = Self::new(server.host(address.unwrap_or(host)));
         let [server] = &mut options.servers[..] else { unreachable!("it has one") };
+        let mut mode = None;
         for (key, value) in url.query_pairs() {
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
             *server = match &*key {
@@ -126,12 +132,38 @@ impl MySqlOptions {
                     taken
                 }
                 "socket" => taken.socket(&*value),
-                "ssl-mode" | "sslmode" => taken.ssl_mode(ssl_mode(&value)?),
-                "ssl-ca" | "sslca" => taken.ssl_ca(&*value),
-                "ssl-cert" | "sslcert" => taken.ssl_client_cert(&*value),
-                "ssl-key" | "sslkey" => taken.ssl_client_key(&*value),
+                "ssl-mode" | "sslmode" => {
+                    mode = Some(ssl_mode(&value)?);
+                    taken
+                }
+                "ssl-ca" | "sslca" => {
+                    options.ssl_files.push(("ssl-ca", PathBuf::from(&*value)));
+                    taken.ssl_ca(&*value)
+                }
+                "ssl-cert" | "sslcert" => {
+                    options.ssl_files.push(("ssl-cert", PathBuf::from(&*value)));
+                    taken.ssl_client_cert(&*value)
+                }
+                "ssl-key" | "sslkey" => {
+                    options.ssl_files.push(("ssl-key", PathBuf::from(&*value)));
+                    taken.ssl_client_key(&*value)
+                }
                 _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
             };
+        }
+        let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
+        if has("ssl-cert") != has("ssl-key") {
+            return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
+        }
+        let verifies =
+            matches!(mode, None | Some(MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity));
+        if has("ssl-ca") && !verifies {
+            return Err(bad("its ssl-ca verifies nothing with this ssl-mode: write verify-ca or \
+                            verify-identity"));
+        }
+        if let Some(mode) = mode.or(has("ssl-ca").then_some(MySqlSslMode::VerifyCa)) {
+            let taken = std::mem::replace(server, MySqlConnectOptions::new());
+            *server = taken.ssl_mode(mode);
         }
         Ok(options)
     }
@@ -184,7 +216,8 @@ impl MySqlOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the table, the namespace or the password file is bad.
+    /// [`BackendErrorKind::Misconfigured`]: the table, the namespace, the password file or a file of a
+    /// certificate is bad.
     pub fn build(mut self) -> Result<MySqlBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         check_namespace(&namespace)?;
@@ -193,6 +226,15 @@ impl MySqlOptions {
             let password = password::read(path)?;
             for server in &mut self.servers {
                 *server = server.clone().password(&password);
+            }
+        }
+        for (option, path) in &self.ssl_files {
+            if let Err(error) = File::open(path) {
+                let message =
+                    format!("cannot read {}, the {option} of the mysql: URL", path.display());
+                let error =
+                    BackendError::new(BackendErrorKind::Misconfigured, message).with_source(error);
+                return Err(error);
             }
         }
         let store = self.describe(&table, &namespace);
@@ -292,7 +334,7 @@ mod tests {
             ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://[::1],h:1,i:3/db"),
             ("mysql://u:p@/db?socket=/run/my.sock", "mysql://localhost/db?socket=/run/my.sock"),
             ("mysql://h/db?table=a.b&namespace=n%20n", "mysql://h/db table a.b namespace n n"),
-            ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=/x", "mysql://h/db"),
+            ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=Cargo.toml", "mysql://h/db"),
         ] {
             assert_eq!(described(url), text);
         }
@@ -311,6 +353,9 @@ mod tests {
             "mysql://u:secret@h/db?password=secret",
             "mysql://u:secret@h/db#secret",
             "mysql://u:secret@h/db?ssl-mode=maybe",
+            "mysql://u:secret@h/db?ssl-mode=required&ssl-ca=/x",
+            "mysql://u:secret@h/db?ssl-cert=/x",
+            "mysql://u:secret@h/db?ssl-ca=/x&ssl-mode=preferred",
             "mysql://u:secret/x@h/db",
             "mysql://u:secret@h/db?password-file=/p",
         ] {
@@ -318,7 +363,14 @@ mod tests {
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
         }
-        for query in ["table=a-b", "namespace=", "namespace=a%0ab", "password-file=/none"] {
+        for query in [
+            "table=a-b",
+            "namespace=",
+            "namespace=a%0ab",
+            "password-file=/none",
+            "ssl-ca=/none",
+            "ssl-cert=/none&ssl-key=/none",
+        ] {
             let options = MySqlOptions::from_url(&format!("mysql://h/db?{query}")).unwrap();
             assert!(!format!("{options:?}").contains("secret"));
             assert!(options.build().is_err(), "{query}");

@@ -17,8 +17,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// What a packet holds besides the data, generously.
 const PACKET_REST: u64 = 4096;
 
-/// How long the server makes a statement wait for a lock on the row: less than its client waits for
-/// the answer, so that the outcome is known.
+/// How long the server makes a statement wait for a lock on the row or the table: less than its client
+/// waits for the answer, so that the outcome is known, and no statement is left behind.
 const LOCK_WAIT_SECONDS: u32 = 2;
 
 /// A connection, used by one call at a time.
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     runtime: runtime::Id,
     used: Instant,
     packet_max: u64,
+    /// Whom the server takes this client for, as `USER@HOST`.
+    pub(crate) account: String,
     /// Whether it could not be written, when that was last seen.
     pub(crate) is_read_only: bool,
     /// Whether it was not part of its cluster when it was connected to, or of a part without a quorum.
@@ -64,18 +66,26 @@ impl Session {
         let mut connection = options.connect().await?;
         sockets.send_at_once(server.get_port());
         let row = connection
-            .fetch_one("SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION()")
+            .fetch_one(
+                "SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION(), \
+                 CURRENT_USER()",
+            )
             .await?;
         let packet_max = row.try_get_unchecked::<u64, _>(0)?;
         let read_only: String = row.try_get_unchecked(1)?;
         let version: String = row.try_get_unchecked(2)?;
+        let account = row.try_get_unchecked(3)?;
         let is_mariadb = version.contains("MariaDB");
         // Galera: wait until what others have committed before has been applied here. Before a swap
         // too, which would find an old version, and so a conflict where there is none.
         let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 3" } else { "" };
+        // Strict: a table that cannot keep what it is given says so, and does not keep half of it.
         let set = format!(
             "SET NAMES utf8mb4, @@session.autocommit = 1, \
-             @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}"
+             @@session.sql_mode = 'STRICT_ALL_TABLES', \
+             @@session.lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
+             @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}; \
+             SET SESSION TRANSACTION READ WRITE"
         );
         connection.execute(AssertSqlSafe(set)).await?;
         let is_apart = is_apart(&mut connection, is_mariadb).await?;
@@ -84,6 +94,7 @@ impl Session {
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
+            account,
             is_mariadb,
             is_read_only: is_on(&read_only),
             is_apart,
@@ -130,21 +141,30 @@ impl Session {
         id: &[u8],
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
-        let row = sqlx::query(AssertSqlSafe(table.read.as_str()))
+        let rows = sqlx::query(AssertSqlSafe(table.read.as_str()))
             .bind(known.version.0)
             .bind(known.checksum)
             .bind(id)
-            .fetch_optional(&mut self.connection)
+            .fetch_all(&mut self.connection)
             .await?;
-        row.map(|row| self.found(&row)).transpose()
+        self.found(&rows, id)
     }
 
-    /// What is in a row that was read.
-    fn found(&mut self, row: &MySqlRow) -> Result<(Mark, Option<Vec<u8>>), sqlx::Error> {
-        let version = Version(row.try_get_unchecked(0)?);
+    /// What is in the rows that were read for an id.
+    fn found(&mut self, rows: &[MySqlRow], id: &[u8]) -> Result<Found, sqlx::Error> {
+        let row = match rows {
+            [] => return Ok(None),
+            [row] => row,
+            _ => return Err(foreign("it has several rows for one id")),
+        };
+        if row.try_get_unchecked::<&[u8], _>(3)? != id {
+            return Err(foreign("it does not compare the id byte for byte"));
+        }
+        self.is_read_only = is_on(&row.try_get_unchecked::<String, _>(4)?);
+        // Checked: the bytes of a text would pass for a number.
+        let version = Version(row.try_get(0)?);
         let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
-        self.is_read_only = is_on(&row.try_get_unchecked::<String, _>(3)?);
-        Ok((mark, row.try_get_unchecked(2)?))
+        Ok(Some((mark, row.try_get_unchecked(2)?)))
     }
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
@@ -183,7 +203,7 @@ impl Session {
                 self.stuck = first.filter(|_| same);
             }
             if taken == Some(1) {
-                return rows.get(1).map(|row| self.found(row)).transpose().map(Some);
+                return self.found(&rows[1..], id).map(Some);
             }
             self.turn = None;
         }
@@ -228,4 +248,9 @@ impl Session {
 
 fn is_on(value: &str) -> bool {
     !matches!(value, "0" | "OFF")
+}
+
+/// A table that is not ours.
+fn foreign(why: &str) -> sqlx::Error {
+    sqlx::Error::Decode(why.into())
 }

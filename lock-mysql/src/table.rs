@@ -95,10 +95,10 @@ impl Table {
         };
         let Mark { version, checksum } = known;
         format!(
-            "SELECT {wait}; SELECT {} FROM {} WHERE id = {}",
+            "SELECT {wait}; SELECT {} FROM {} WHERE id = x'{}'",
             columns(&version.0.to_string(), &checksum.to_string()),
             self.quoted,
-            literal(id),
+            hex(id),
         )
     }
 
@@ -109,17 +109,29 @@ impl Table {
 
     /// The name of a turnstile, as an expression: the server takes up to 64 characters.
     fn turnstile(&self, stile: Stile, id: &[u8]) -> String {
-        format!("SHA2(CONCAT_WS('.', {}, {}, {}), 224)", self.turnstile, stile as u8, literal(id))
+        format!("SHA2(CONCAT_WS('.', {}, {}, '{}'), 224)", self.turnstile, stile as u8, hex(id))
     }
 
     pub(crate) fn is_default(&self) -> bool {
         self.name == DEFAULT
     }
 
-    /// What an administrator types to let somebody use it.
-    pub(crate) fn grant(&self) -> String {
-        let place = if self.name.contains('.') { "" } else { "DATABASE." };
-        format!("GRANT SELECT, INSERT, UPDATE ON {place}{} TO USER", self.name)
+    /// What an administrator types to let this account use it, the table being in that database.
+    pub(crate) fn grant(&self, database: Option<&str>, account: Option<&str>) -> String {
+        let place = match (self.name.split_once('.'), database) {
+            (Some((database, table)), _) => {
+                format!("{}.{}", quote(database, '`'), quote(table, '`'))
+            }
+            (None, Some(database)) => {
+                format!("{}.{}", quote(database, '`'), quote(&self.name, '`'))
+            }
+            (None, None) => format!("DATABASE.{}", quote(&self.name, '`')),
+        };
+        let user = match account.and_then(|account| account.rsplit_once('@')) {
+            Some((user, host)) => format!("{}@{}", quote(user, '\''), quote(host, '\'')),
+            None => "USER".into(),
+        };
+        format!("GRANT SELECT, INSERT, UPDATE ON {place} TO {user}")
     }
 }
 
@@ -138,18 +150,22 @@ impl fmt::Display for Table {
 /// What is read of a cell: what is known already need not be sent again.
 ///
 /// A checksum, because whoever mends a cell by hand may leave its version; and whether the server is
-/// read-only, because a node that has left its cluster is.
+/// read-only, because a node that has left its cluster is. The id shows how a table of strangers
+/// compares it.
 fn columns(version: &str, checksum: &str) -> String {
     format!(
-        "version, CRC32(data), IF(version = {version} AND CRC32(data) = {checksum}, NULL, data), \
+        "version, CRC32(data), IF(version = {version} AND CRC32(data) = {checksum}, NULL, data), id, \
          CAST(@@global.read_only AS CHAR)"
     )
 }
 
-/// Bytes as they are written in a statement.
-fn literal(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("x'{}'", digits.concat())
+    digits.concat()
+}
+
+fn quote(text: &str, mark: char) -> String {
+    format!("{mark}{}{mark}", text.replace(mark, &format!("{mark}{mark}")))
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -174,6 +190,16 @@ mod tests {
             let error = Table::new(name).unwrap_err();
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{name}");
         }
+    }
+
+    #[test]
+    fn the_grant_can_be_typed_as_it_is() {
+        let table = Table::default();
+        let grant = table.grant(Some("my-shop"), Some("o'neil@10.0.%"));
+        let text = "GRANT SELECT, INSERT, UPDATE ON `my-shop`.`interlock` TO 'o''neil'@'10.0.%'";
+        assert_eq!(grant, text);
+        let grant = Table::new("ops.locks").unwrap().grant(Some("shop"), None);
+        assert_eq!(grant, "GRANT SELECT, INSERT, UPDATE ON `ops`.`locks` TO USER");
     }
 
     #[test]
