@@ -107,6 +107,9 @@ fn is_forced_back(message: &str) -> bool {
 fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
     let table = site.table;
     let (kind, advice) = match number {
+        // No read waits for a lock: on Galera, what others have committed does not arrive, because
+        // the node is apart or behind. Another one can be read.
+        1205 if doing != Doing::Swapping => return (Kind::Unavailable, None),
         // Deadlock (on Galera: somebody else's commit was first), lock wait timeout, record changed
         // since the snapshot, rolled back by the group's certification.
         1213 | 1205 | 1020 | 3101 => return (Kind::Busy, None),
@@ -249,6 +252,8 @@ mod tests {
         assert_eq!(kind(Doing::Swapping, 3799), Kind::OutcomeUnknown);
         assert_eq!(kind(Doing::Swapping, 1047), Kind::Unavailable);
         assert_eq!(kind(Doing::Swapping, 3101), Kind::Busy);
+        assert_eq!(kind(Doing::Swapping, 1205), Kind::Busy);
+        assert_eq!(kind(Doing::Reading, 1205), Kind::Unavailable);
         assert_eq!(kind(Doing::Swapping, 1213), Kind::Busy);
         assert_eq!(kind(Doing::Swapping, 1290), Kind::Unavailable);
     }

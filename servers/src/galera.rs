@@ -25,18 +25,21 @@ while [ $# -gt 0 ]; do
     --address) address=$2 ;;
     --datadir) data=$2 ;;
     --gtid) position=$2 ;;
+    --parent) server=$2 ;;
     --bypass) bypass=yes ;;
   esac
   shift
 done
 case $role in
   joiner)
-    rm -f "$data/transfer"; mkfifo "$data/transfer"
+    rm -f "$data/transfer"
     echo "ready $data/transfer"
+    # Not for longer than the server lives, whose end nobody tells of.
+    until [ -e "$data/transfer" ]; do kill -0 "$server" || exit 3; sleep 0.05; done
     cat "$data/transfer"; rm -f "$data/transfer" ;;
   donor)
     [ "$bypass" ] || { echo "the writes that it lacks are not kept any more" >&2; exit 61; }
-    echo "$position" >"$address"
+    echo "$position" >"$address.new"; mv "$address.new" "$address"
     echo "done $position" ;;
 esac
 "#;
