@@ -26,13 +26,14 @@ async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Erro
 /// Whether this is a member of a group that is not online, or does not see more than half of the
 /// members.
 async fn is_no_member(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    // It is unknown where the plugin is not there.
-    match connection.execute("SET @@session.group_replication_consistency = 'BEFORE'").await {
+    // Some releases know both variables only where the plugin is there, some one of them always.
+    let wait = "SET @@session.group_replication_consistency = 'BEFORE'; \
+                SELECT @@global.group_replication_group_name";
+    let name: Option<String> = match connection.fetch_one(wait).await {
         Err(error) if is_unknown_variable(&error) => return Ok(false),
-        other => other?,
+        name => name?.try_get_unchecked(0)?,
     };
-    let name = connection.fetch_one("SELECT @@global.group_replication_group_name").await?;
-    if name.try_get_unchecked::<Option<String>, _>(0)?.is_none_or(|name| name.is_empty()) {
+    if name.is_none_or(|name| name.is_empty()) {
         return Ok(false);
     }
     // Nobody needs a right for it, as for the table of the members, and it is refused elsewhere.
