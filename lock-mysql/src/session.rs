@@ -21,6 +21,9 @@ const PACKET_REST: u64 = 4096;
 /// waits for the answer, so that the outcome is known, and no statement is left behind.
 const LOCK_WAIT_SECONDS: u32 = 2;
 
+/// A connection that was not looked for yet; the server counts from 1.
+const UNSEEN: u64 = 0;
+
 /// A connection, used by one call at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -36,8 +39,10 @@ pub(crate) struct Session {
     /// Whether it was not part of its cluster when it was connected to, or of a part without a quorum.
     pub(crate) is_apart: bool,
     is_mariadb: bool,
-    /// The connection that was in the first turnstile when this one had waited there in vain.
-    stuck: Option<u64>,
+    /// The turnstile through which this client went last.
+    last: Stile,
+    /// A turnstile that was held up, and the connection that was in it then.
+    stuck: Option<(Stile, u64)>,
     /// The turnstile through which this client went: it is its turn.
     turn: Option<Stile>,
 }
@@ -98,6 +103,7 @@ impl Session {
             is_mariadb,
             is_read_only: is_on(&read_only),
             is_apart,
+            last: Stile::Second,
             stuck: None,
             turn: None,
         })
@@ -169,9 +175,10 @@ impl Session {
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
     ///
-    /// There are two turnstiles. Who finds the first held up goes to the second, as long as the
-    /// same client is stuck in the first: a client that is paused in its turn costs each of the
-    /// others one wait, and no race of all.
+    /// There are two turnstiles, and clients go through them by turns. So two clients are in turn at
+    /// once, and one reads and prepares while the other's swap is made durable. Who finds one held
+    /// up goes to the other, and on as long as the same client is stuck: one that is paused in its
+    /// turn costs each of the others one wait, and no race of all.
     pub(crate) async fn read_in_turn(
         &mut self,
         table: &Table,
@@ -179,10 +186,8 @@ impl Session {
         known: Mark,
     ) -> Result<Option<Found>, sqlx::Error> {
         self.end_turn(table, id).await?;
-        for stile in [Stile::First, Stile::Second] {
-            if stile == Stile::First && self.stuck.is_some() {
-                continue;
-            }
+        let mut stile = self.stuck.map_or(self.last.other(), |(stile, _)| stile.other());
+        for _ in 0..2 {
             let both = table.read_in_turn(self.is_mariadb, stile, id, known);
             self.turn = Some(stile);
             let rows = match self.connection.fetch_all(AssertSqlSafe(both)).await {
@@ -193,20 +198,25 @@ impl Session {
                 }
                 rows => rows?,
             };
-            let mut first: Option<u64> = None;
+            let mut other: Option<u64> = None;
             let mut taken: Option<i64> = None;
             if let Some(row) = rows.first() {
-                (first, taken) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
-            }
-            if stile == Stile::Second {
-                let same = self.stuck.is_none() || self.stuck == first;
-                self.stuck = first.filter(|_| same);
+                (other, taken) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
             }
             if taken == Some(1) {
+                self.last = stile;
+                self.stuck = match (self.stuck, other) {
+                    (Some((_, UNSEEN)), Some(connection)) => Some((stile.other(), connection)),
+                    (Some((_, before)), Some(connection)) if before == connection => self.stuck,
+                    _ => None,
+                };
                 return self.found(&rows[1..], id).map(Some);
             }
             self.turn = None;
+            self.stuck = Some((stile, UNSEEN));
+            stile = stile.other();
         }
+        self.stuck = None;
         Ok(None)
     }
 

@@ -26,6 +26,15 @@ pub(crate) enum Stile {
     Second,
 }
 
+impl Stile {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// The statements on one table, by whatever name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
@@ -70,8 +79,8 @@ impl Table {
         })
     }
 
-    /// Waits for the turn at a turnstile of a cell, and reads the cell: two statements. At the second
-    /// turnstile the first one answers who is in the first.
+    /// Waits for the turn at a turnstile of a cell, and reads the cell: two statements. The first also
+    /// answers who is in the other turnstile.
     ///
     /// `MySQL` knows `GET_LOCK` with whole seconds only, 0.05 is none; it ends the statement with an
     /// error instead.
@@ -83,19 +92,16 @@ impl Table {
         known: Mark,
     ) -> String {
         let turnstile = self.turnstile(stile, id);
-        let first = match stile {
-            Stile::First => "NULL".into(),
-            Stile::Second => format!("IS_USED_LOCK({})", self.turnstile(Stile::First, id)),
-        };
+        let other = format!("IS_USED_LOCK({})", self.turnstile(stile.other(), id));
         let wait = if is_mariadb {
-            format!("{first}, GET_LOCK({turnstile}, {TURN_MILLISECONDS}e-3)")
+            format!("{other}, GET_LOCK({turnstile}, {TURN_MILLISECONDS}e-3)")
         } else {
             let limit = format!("/*+ MAX_EXECUTION_TIME({TURN_MILLISECONDS}) */");
-            format!("{limit} {first}, GET_LOCK({turnstile}, 1)")
+            format!("{limit} {other}, GET_LOCK({turnstile}, 1)")
         };
         let Mark { version, checksum } = known;
         format!(
-            "SELECT {wait}; SELECT {} FROM {} WHERE id = x'{}'",
+            "SELECT {wait}; SELECT {} FROM {} WHERE id = x'{}' LOCK IN SHARE MODE",
             columns(&version.0.to_string(), &checksum.to_string()),
             self.quoted,
             hex(id),
