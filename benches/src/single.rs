@@ -1,5 +1,6 @@
 //! One client: a lock taken and given back, against the one bare statement; many tasks of one process.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -134,6 +135,12 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
         );
         locks.close().await?;
     }
+    match peers(&server.url(), time) {
+        Ok(rate) => {
+            println!("64 tasks with distributed-lock-mysql, 10 connections: {rate} per second")
+        }
+        Err(error) => println!("64 tasks with distributed-lock-mysql: not measured, {error}"),
+    }
     let (url, _) = server.fresh();
     let locks = open(&url, true)?;
     let mut connection = server.connect().await?;
@@ -154,4 +161,29 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
     drop(guards);
     locks.close().await?;
     Ok(())
+}
+
+/// What the peers get done, which are in a workspace of their own.
+fn peers(url: &str, time: Duration) -> Result<String, Failure> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/Cargo.toml");
+    let seconds = time.as_secs().to_string();
+    let output = Command::new(cargo)
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--manifest-path",
+            manifest,
+            "--",
+            url,
+            "64",
+            &seconds,
+        ])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(output.status.to_string().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -11,6 +11,102 @@
 //! let guard = locks.acquire("app/blog").await?;
 //! # Ok(()) }
 //! ```
+//!
+//! # When it is the right store
+//!
+//! When what the locks protect runs on more than one host, or in that database anyway: the locks then
+//! are as available, as durable and as well backed up as the data. For the processes of one host alone
+//! an SQLite file does the same without a server.
+//!
+//! A lock survives a restart of the server, and costs no connection: one is enough for any number of
+//! locks and waiters of a process. It is not tied to that connection either, as `GET_LOCK` is: when it
+//! breaks, the locks stay, and the driver connects again.
+//!
+//! # What is written where
+//!
+//! [`MIGRATION`] is the whole schema: one table with a row for each namespace, whose `data` is JSON
+//! that tells who holds and waits. To see it in a terminal:
+//!
+//! ```sql
+//! SELECT CONVERT(id USING utf8mb4) AS namespace, version, data FROM interlock;
+//! ```
+//!
+//! Every change is one `UPDATE … WHERE id = ? AND version = ?` that commits itself; no transaction
+//! is ever left open, and no row stays locked while a client is asked anything. Only when a client
+//! meets others that write does it wait for its turn, for 50 ms at most, by `GET_LOCK` with a name
+//! that is a hash; whoever is paused in its turn is passed by. A turn decides nothing: the version does.
+//!
+//! # Rights
+//!
+//! ```sql
+//! CREATE USER 'shop'@'10.0.%' IDENTIFIED BY '…';
+//! GRANT SELECT, INSERT, UPDATE ON shop.interlock TO 'shop'@'10.0.%';
+//! ```
+//!
+//! Only [`migrate`](MySqlBackend::migrate) and `lockctl init` need `CREATE`, once; or run the SQL file
+//! with a migration tool of yours. What is missing is named by the error, as the statement to type.
+//!
+//! # Servers
+//!
+//! InnoDB on MySQL from 8.0 and MariaDB from 10.11 on; tested are MariaDB 10.11 and MySQL 9.7, alone
+//! and in clusters. Durability is the server's: `innodb_flush_log_at_trx_commit = 1`, its default, is
+//! what makes "granted" mean that a crash of the server does not forget it.
+//!
+//! Connecting takes up to 5 s, over all hosts of the URL; a statement whose answer does not come within
+//! 5 s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
+//! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
+//!
+//! # Replication and failover
+//!
+//! * **Galera** and **Group Replication** (one primary or several): name all nodes in the URL, in any
+//!   order. A change is confirmed once the cluster has it, and a read waits for what was confirmed
+//!   elsewhere before. A node that has left the cluster, or sees less than half of it, is not asked.
+//!   When a node dies, holders keep their locks, and nobody is granted anything until the cluster
+//!   serves again.
+//! * **Asynchronous or semi-synchronous replicas**: name the primary only, by the name that moves with
+//!   it. A replica that takes over may lack the last changes: a lock that was granted just before is
+//!   then forgotten, its holder is told so as soon as it looks, and its fence still protects what checks
+//!   it. Do not use such a pair of hosts in one URL.
+//! * **A proxy or load balancer** in front is fine if it sends all statements of a connection to one
+//!   server that can be written; a lock does not depend on the connection.
+//!
+//! # Restoring a backup
+//!
+//! The row is restored with the rest, and with it locks of whoever held them then. Clients that live
+//! withdraw what they no longer hold, and lose what the backup does not know; the dead are swept as
+//! always; fences go on rising, because versions follow the clock. `lockctl list` shows what is there.
+//! To begin with nothing held, delete the row while no client runs.
+//!
+//! # Limits and sizing
+//!
+//! All locks of a namespace are one row that each change writes anew, so that what a change costs
+//! grows with what is held. On one machine with two cores and a local disk, each server with its
+//! defaults:
+//!
+//! | holds | bytes of `data` | acquire, MariaDB 10.11 | acquire, MySQL 9.7 | redo log a change | MySQL's binary log a change |
+//! |---|---|---|---|---|---|
+//! | 10 | 1,036 | 0.28 ms | 0.57 ms | 3–4 KB | 2.7 KB |
+//! | 100 | 8,247 | 0.37 ms | 0.78 ms | 9–12 KB | 17 KB |
+//! | 1,000 | 83,048 | 0.8 ms | 3.4 ms | 85–93 KB | 168 KB |
+//! | 10,000 | 858,049 | 8.4 ms | 26 ms | 0.9 MB | not measured |
+//!
+//! So keep to some hundreds of locks at a time in one namespace, and give independent things
+//! namespaces of their own. A table that would not fit into `max_allowed_packet` is refused before it
+//! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
+//!
+//! Sixteen processes that do nothing but take and give back locks of one namespace get about 1,000
+//! changes a second done on MySQL there, each as many as the other, where retrying blindly makes about
+//! 230. Tasks of one process share their changes: 64 of them acquire and release over 18,000 times a
+//! second.
+//!
+//! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however
+//! many locks it holds.
+//!
+//! # TLS
+//!
+//! By rustls; see `ssl-mode` in [`MySqlOptions::from_url`]. Without it the connection is encrypted if the
+//! server offers that, but nobody's identity is verified: use `verify-identity` wherever the network is
+//! not yours.
 
 mod backend;
 mod error;
