@@ -48,7 +48,7 @@
 //!
 //! # Servers
 //!
-//! InnoDB on MySQL from 8.0 and MariaDB from 10.11 on; tested are MariaDB 10.11 and MySQL 9.7, alone
+//! `InnoDB` on MySQL from 8.0 and MariaDB from 10.11 on; tested are MariaDB 10.11 and MySQL 9.7, alone
 //! and in clusters. Durability is the server's: `innodb_flush_log_at_trx_commit = 1`, its default, is
 //! what makes "granted" mean that a crash of the server does not forget it.
 //!

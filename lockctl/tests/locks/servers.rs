@@ -170,7 +170,7 @@ fn what_the_server_or_the_url_refuses_is_78_and_says_what_to_do() {
     for (url, words) in [
         (wrong_password, "check user, password and host"),
         (nowhere, "there is no such database"),
-        (store.url_of_user_with("SELECT"), "GRANT SELECT, INSERT, UPDATE ON DATABASE.interlock"),
+        (store.url_of_user_with("SELECT"), "GRANT SELECT, INSERT, UPDATE ON `lockctl_"),
         (format!("{good}?tabel=x"), "\"tabel\""),
         (format!("{good}?table=a-b"), "\"a-b\""),
         (format!("{good}?password-file=/p"), "password-file"),
