@@ -135,12 +135,11 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
         );
         locks.close().await?;
     }
-    match peers(&server.url(), time) {
-        Ok(rate) => {
-            println!("64 tasks with distributed-lock-mysql, 10 connections: {rate} per second")
-        }
-        Err(error) => println!("64 tasks with distributed-lock-mysql: not measured, {error}"),
-    }
+    let peer = match peers(&server.url(), time) {
+        Ok(rate) => format!("{rate} per second"),
+        Err(error) => format!("not measured, {error}"),
+    };
+    println!("64 tasks with distributed-lock-mysql, 10 connections: {peer}");
     let (url, _) = server.fresh();
     let locks = open(&url, true)?;
     let mut connection = server.connect().await?;
