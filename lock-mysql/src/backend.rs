@@ -12,7 +12,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use crate::error::{Doing, Site, apart, silent, sort};
+use crate::error::{Doing, Site, apart, is_missing_table, silent, sort};
 use crate::options::MySqlOptions;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
@@ -90,7 +90,7 @@ impl MySqlBackend {
         Self { servers, table, namespace, store, account, server, slot }
     }
 
-    /// Creates the table if it is missing; this takes the right to do so.
+    /// Creates the table if it is missing; this takes the right to do so, but only then.
     ///
     /// [`MIGRATION`](crate::MIGRATION) is what it runs.
     ///
@@ -104,9 +104,21 @@ impl MySqlBackend {
     pub async fn migrate(&self) -> Result<(), BackendError> {
         let mut slot = self.slot.lock().await;
         let mut session = self.session(&mut slot).await?;
-        self.within(Doing::Migrating, session.create(&self.table)).await?;
-        slot.session = Some(session);
-        Ok(())
+        let reading = session.read(&self.table, self.id(), Mark::default());
+        let result = match timeout(Duration::from_secs(CALL_SECONDS), reading).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(missing)) => {
+                let created = self.within(Doing::Migrating, session.create(&self.table)).await;
+                // Who may not read the table need not be told of creating it.
+                created.map_err(|error| match is_missing_table(&missing) {
+                    true => error,
+                    false => sort(Doing::Reading, &self.site(), missing),
+                })
+            }
+            Err(_) => Err(silent(Doing::Reading, &self.store, CALL_SECONDS)),
+        };
+        self.keep(&mut slot, session, &result);
+        result
     }
 
     fn site(&self) -> Site<'_> {
@@ -147,7 +159,7 @@ impl MySqlBackend {
         let mut failure: Option<BackendError> = None;
         for index in (first..first + count).map(|index| index % count) {
             let error = match timeout(limit, Session::open(&self.servers[index])).await {
-                Ok(Ok(session)) => match self.flaw(&session) {
+                Ok(Ok(session)) => match Self::flaw(&session) {
                     None => {
                         let _ = self.account.set(session.account.clone());
                         self.server.store(index, Ordering::Relaxed);
@@ -166,15 +178,13 @@ impl MySqlBackend {
         Err(failure.expect("there is at least one server"))
     }
 
-    /// Why one of several servers is not to be used, not even for reading: what it tells may be of
-    /// the past, and others know better. A server that is alone says itself what it cannot do.
-    fn flaw(&self, session: &Session) -> Option<&'static str> {
-        match self.servers.len() {
-            1 => None,
-            _ if session.is_apart => Some("a server is apart from its cluster"),
-            _ if session.is_read_only => Some("a server is read-only, and so not the primary"),
-            _ => None,
+    /// Why a server is not to be used, not even for reading: what it tells may be of the past, since
+    /// another may have taken its place.
+    fn flaw(session: &Session) -> Option<&'static str> {
+        if session.is_apart {
+            return Some("the server is apart from its cluster");
         }
+        session.is_read_only.then_some("it is read-only; it may have stopped being the primary")
     }
 
     /// Runs a statement within its time limit.
@@ -191,7 +201,7 @@ impl MySqlBackend {
 
     /// What was read, unless the server is not to be used any more.
     fn believe<T>(&self, session: &Session, found: T) -> Result<T, BackendError> {
-        match self.flaw(session) {
+        match Self::flaw(session) {
             None => Ok(found),
             Some(flaw) => Err(apart(Doing::Reading, &self.store, flaw)),
         }

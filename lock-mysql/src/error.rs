@@ -75,6 +75,11 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1062)
 }
 
+/// Whether there is no such table.
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1146)
+}
+
 /// Whether the server ended a statement because of its time limit.
 pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 3024)
@@ -107,16 +112,20 @@ fn is_forced_back(message: &str) -> bool {
 fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
     let table = site.table;
     let (kind, advice) = match number {
-        // No read waits for a lock: on Galera, what others have committed does not arrive, because
+        // A plain read waits for no lock: on Galera, what others have committed does not arrive, because
         // the node is apart or behind. Another one can be read.
         1205 if doing != Doing::Swapping => return (Kind::Unavailable, None),
         // Deadlock (on Galera: somebody else's commit was first), lock wait timeout, record changed
-        // since the snapshot, rolled back by the group's certification.
-        1213 | 1205 | 1020 | 3101 => return (Kind::Busy, None),
+        // since the snapshot, a table changed since the statement was prepared, rolled back by the group's certification.
+        1213 | 1205 | 1020 | 1615 | 3101 => return (Kind::Busy, None),
         // A cluster without a quorum, a server that is offline, a group that cannot keep up.
         1047 | 3032 | 3796 | 3797 => return (Kind::Unavailable, None),
         1040 | 1041 | 1203 | 1226 => (Kind::Unavailable, "it takes no more connections".into()),
         1129 => (Kind::Unavailable, "it has blocked this host: run FLUSH HOSTS there".into()),
+        1461 => (
+            Kind::Unavailable,
+            "it prepares no more statements: raise max_prepared_stmt_count there".into(),
+        ),
         1114 | 1021 => (Kind::Unavailable, "it has no room left".into()),
         1290 | 1792 | 1836 | 1036 | 3989 => {
             (Kind::Unavailable, "it is read-only; it may have stopped being the primary".into())
@@ -157,9 +166,11 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
         ),
         1046 => (Kind::Misconfigured, "the URL names no database: add /DATABASE".into()),
         1050 | 1064 => return (Kind::Misconfigured, None),
-        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 | 1665 => {
-            (Kind::Misconfigured, not_ours(table))
-        }
+        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 => (Kind::Misconfigured, not_ours(table)),
+        1665 => (
+            Kind::Misconfigured,
+            "its binary log cannot record the change: set binlog_format=ROW there".into(),
+        ),
         // Larger than a packet, than a column, than a row of the log.
         1153 | 1406 | 1118 | 1534 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.

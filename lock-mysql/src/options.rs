@@ -1,5 +1,6 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use lock_core::{BackendError, BackendErrorKind};
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::backend::MySqlBackend;
 use crate::password;
@@ -78,6 +79,19 @@ impl MySqlOptions {
             return Err(bad("it does not begin with mysql://"));
         }
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // What was meant for a password would be taken for a database or an option, and be shown.
+        if rest.contains('@') {
+            return Err(bad(
+                "there is an @ after a / or ?: in a password write %2F for / and %3F for ?, \
+                            anywhere else %40 for @",
+            ));
+        }
+        if !authority.is_ascii() {
+            return Err(bad(
+                "it has other characters than ASCII before the database: write %XX in user \
+                            and password, and the xn-- form of the host",
+            ));
+        }
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
             None => (String::new(), authority),
@@ -96,7 +110,11 @@ impl MySqlOptions {
                 None => options = Some(one),
             }
         }
-        options.ok_or_else(|| bad("it names no host"))
+        let options = options.ok_or_else(|| bad("it names no host"))?;
+        if options.servers.len() > 1 && options.servers[0].get_socket().is_some() {
+            return Err(bad("it has several hosts and a socket, which is on one"));
+        }
+        Ok(options)
     }
 
     fn from_one(url: &Url) -> Result<Self, BackendError> {
@@ -113,7 +131,17 @@ impl MySqlOptions {
         let mut options = Self::new(server.host(address.unwrap_or(host)));
         let [server] = &mut options.servers[..] else { unreachable!("it has one") };
         let mut mode = None;
-        for (key, value) in url.query_pairs() {
+        // A plus is a plus: it may be in a path or a name.
+        let query = url.query().unwrap_or_default().replace('+', "%2B");
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&key) {
+                return Err(bad("it says the same option twice"));
+            }
+            seen.push(key.clone());
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(bad("an option of it is not UTF-8"));
+            }
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
             *server = match &*key {
                 "table" => {
@@ -148,7 +176,11 @@ impl MySqlOptions {
                     options.ssl_files.push(("ssl-key", PathBuf::from(&*value)));
                     taken.ssl_client_key(&*value)
                 }
-                _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
+                // What is no word may be a part of a password.
+                _ if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => {
+                    return Err(bad(&format!("it has an option {key:?}, which is not known")));
+                }
+                _ => return Err(bad("it has an option that is not known")),
             };
         }
         let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
@@ -160,6 +192,9 @@ impl MySqlOptions {
         if has("ssl-ca") && !verifies {
             return Err(bad("its ssl-ca verifies nothing with this ssl-mode: write verify-ca or \
                             verify-identity"));
+        }
+        if has("ssl-cert") && matches!(mode, Some(MySqlSslMode::Disabled)) {
+            return Err(bad("its ssl-cert is of no use with ssl-mode=disabled"));
         }
         if let Some(mode) = mode.or(has("ssl-ca").then_some(MySqlSslMode::VerifyCa)) {
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
@@ -334,6 +369,7 @@ mod tests {
             ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://[::1],h:1,i:3/db"),
             ("mysql://u:p@/db?socket=/run/my.sock", "mysql://localhost/db?socket=/run/my.sock"),
             ("mysql://h/db?table=a.b&namespace=n%20n", "mysql://h/db table a.b namespace n n"),
+            ("mysql://h/db?namespace=a+b", "mysql://h/db namespace a+b"),
             ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=Cargo.toml", "mysql://h/db"),
         ] {
             assert_eq!(described(url), text);
@@ -357,6 +393,16 @@ mod tests {
             "mysql://u:secret@h/db?ssl-cert=/x",
             "mysql://u:secret@h/db?ssl-ca=/x&ssl-mode=preferred",
             "mysql://u:secret/x@h/db",
+            "mysql://u:/secret@h/db",
+            "mysql://u:12/secret@h/db",
+            "mysql://u:1?secret@h/db",
+            "mysql://u:?secret@h/db",
+            "mysql://u:1?Xsecret=1",
+            "mysql://u:secret@münchen/db",
+            "mysql://u:secret@h/db?namespace=a%ffb",
+            "mysql://u:secret@h/db?table=a&table=b",
+            "mysql://u:secret@a,b/db?socket=/x",
+            "mysql://u:secret@h/db?ssl-mode=disabled&ssl-cert=/x&ssl-key=/y",
             "mysql://u:secret@h/db?password-file=/p",
         ] {
             let error = MySqlOptions::from_url(url).expect_err(url);

@@ -10,3 +10,4 @@ mod sessions;
 mod support;
 mod tables;
 mod tls;
+mod turns;
