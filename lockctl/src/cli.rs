@@ -206,10 +206,10 @@ pub(crate) struct List {
 #[derive(Debug, Args)]
 pub(crate) struct Why {
     /// Locks, as if they were to be held exclusively
-    #[arg(required_unless_present = "Locks", value_name = "NAME")]
+    #[arg(value_name = "NAME", group = "Locks")]
     names: Vec<String>,
     #[command(flatten)]
-    locks: Option<Locks>,
+    locks: Locks,
     /// Prints JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -218,11 +218,7 @@ pub(crate) struct Why {
 impl Why {
     /// All of the locks as one request.
     pub(crate) fn request(&self) -> Request {
-        let request = match &self.locks {
-            Some(locks) => locks.request(),
-            None => Request::from(LockSet::new()),
-        };
-        self.names.iter().fold(request, Request::and_exclusive)
+        self.names.iter().fold(self.locks.request(), Request::and_exclusive)
     }
 }
 

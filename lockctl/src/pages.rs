@@ -15,7 +15,7 @@ use crate::{cli::Cli, exit::Exit, notice};
 /// Prints the completions for a shell.
 pub(crate) fn completions(shell: Shell) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "lockctl", &mut script);
+    clap_complete::generate(shell, &mut visible(), "lockctl", &mut script);
     print(&script)
 }
 
@@ -28,6 +28,16 @@ pub(crate) fn man(out: Option<&Path>) -> Exit {
         Some(dir) => write_all(dir),
     };
     done.map_or_else(|error| failed(&error), |()| Exit::Status(0))
+}
+
+/// What people type: without the commands that `lockctl` starts itself, which completions would offer.
+fn visible() -> Command {
+    let all = Cli::command();
+    let commands = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("lockctl")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(commands)
 }
 
 fn page(command: Command) -> io::Result<Vec<u8>> {

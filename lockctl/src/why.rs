@@ -67,12 +67,8 @@ fn told(why: &Why, settings: &Settings) -> String {
             tell(why, condition, blocker, &mut shown, &mut lines);
         }
     }
-    if !why.is_free() && why.place > 0 {
-        let (are, s) = if why.place == 1 { ("is", "") } else { ("are", "s") };
-        lines.push(format!(
-            "{} waiter{s} {are} in the queue already, not all of them in the way",
-            why.place
-        ));
+    if !why.is_free() {
+        lines.push(format!("who asks now has place {} in the queue", why.place + 1));
     }
     for hold in &why.dead {
         let freed = if why.is_free() {
@@ -90,21 +86,18 @@ fn be(why: &Why) -> String {
     format!("{} {are}", locks_text(&why.locks))
 }
 
-/// `backup (limit 2): one of these 2 has to go`
+/// `backup (limit 2) has to be given back by 1 of these 2:`
 fn demand(condition: &Condition) -> String {
     let name = match condition.mode {
         Mode::Exclusive => condition.lock.to_string(),
         mode => format!("{} ({mode})", condition.lock),
     };
-    let (count, all) = (condition.count, condition.blockers.len());
-    let have = if count == 1 { "has" } else { "have" };
-    match (count, all) {
-        (1, 1) => format!("{name}: waits for one to give it back"),
-        (count, all) if count == all => {
-            format!("{name}: waits for all of these {all} to give it back")
-        }
-        (count, all) => format!("{name}: {count} of these {all} {have} to give it back"),
-    }
+    let by = match (condition.count, condition.blockers.len()) {
+        (1, 1) => String::new(),
+        (count, all) if count == all => format!(" all {all} of"),
+        (count, all) => format!(" {count} of these {all}"),
+    };
+    format!("{name} has to be given back by{by}:")
 }
 
 /// Somebody in the way, and below it whom it waits for itself.

@@ -38,7 +38,7 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
         let unset = |name: &str| env::var_os(name).filter(|_| name != STORE_VARIABLE);
         let around = Surroundings { variable: &unset, ..Surroundings::of_process() };
         match Settings::find(None, settings.namespace.as_deref(), &around) {
-            Ok(other) if other.store != *ours => report.warn(
+            Ok(other) if other.store != *ours && is_used(&other.store) => report.warn(
                 "stores",
                 format!(
                     "without {} this user has another store, {} ({}), as under cron",
@@ -47,7 +47,7 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
                 todo,
             ),
             // Whoever has none is told so, and shares no lock unknowingly.
-            Ok(_) | Err(_) => report.ok("stores", "this user has no other store"),
+            Ok(_) | Err(_) => report.ok("stores", "this user has no other store that is there"),
         }
         return;
     }
@@ -68,6 +68,14 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
             let text = format!("{}{more} is the store of another user", other.display());
             report.warn("stores", text, todo);
         }
+    }
+}
+
+/// Whether there is such a store, as far as can be told from here.
+fn is_used(store: &Store) -> bool {
+    match store {
+        Store::Sqlite(path) => path.exists(),
+        Store::Mysql(_) => true,
     }
 }
 

@@ -49,7 +49,7 @@ impl<'a> Screen<'a> {
         if let Some(before) = &self.keyboard {
             let mut now = before.clone();
             now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-            let _ = tcsetattr(stdin(), OptionalActions::Flush, &now);
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &now);
         }
         let _ = write_all(ENTER);
         self.entered = true;
@@ -62,7 +62,8 @@ impl<'a> Screen<'a> {
         }
         let _ = write_all(LEAVE);
         if let Some(before) = &self.keyboard {
-            let _ = tcsetattr(stdin(), OptionalActions::Flush, before);
+            // What is typed already is the shell's.
+            let _ = tcsetattr(stdin(), OptionalActions::Drain, before);
         }
     }
 
@@ -80,7 +81,7 @@ impl<'a> Screen<'a> {
         let mut text = String::from("\x1b[H");
         for (at, line) in lines.iter().enumerate() {
             let end = if at + 1 < lines.len() { "\r\n" } else { "" };
-            let _ = write!(text, "{line}\x1b[K{end}");
+            let _ = write!(text, "\x1b[K{line}{end}");
         }
         text.push_str("\x1b[J");
         write_all(&text)
