@@ -8,12 +8,13 @@
 //! - A command that ends with `&` goes on beside the others until the block ends; one of `lockctl` has
 //!   its locks, or its place in the queue, before the next command is typed.
 //! - `<!-- needs: mysql -->` before a block: a server is started for it, and only the URL is another.
-//! - `cargo run … -p lockctl --` is `lockctl`, and of `cargo xtask …` only the command line is checked,
-//!   since it runs these tests.
+//! - `cargo run … -p lockctl --` is `lockctl`. `cargo xtask …` is left to the tests of `xtask`, which check
+//!   the command line: it runs these tests itself.
 //!
 //! Blocks of other languages have no commands in them. A language that is not known here is an error,
 //! so that no command escapes by being called something else.
 
+mod flock;
 mod page;
 mod server;
 mod shell;
@@ -47,7 +48,7 @@ fn all_pages() -> Vec<String> {
 
 /// Runs the blocks of all pages that need this, each in a place of its own.
 fn run_all(needs: Option<&str>) {
-    let mut ran = 0;
+    let (mut ran, mut failed) = (0, Vec::new());
     for page in all_pages() {
         for block in blocks_of(&page) {
             let is_run = matches!(block.language, Language::Console | Language::Script);
@@ -60,12 +61,16 @@ fn run_all(needs: Option<&str>) {
                         None => return,
                     },
                 };
-                Shell::new(url).run(&block);
+                let run = std::panic::AssertUnwindSafe(|| Shell::new(url).run(&block));
+                if std::panic::catch_unwind(run).is_err() {
+                    failed.push(block.place);
+                }
                 ran += 1;
             }
         }
     }
     assert!(ran > 0, "no page has such a block");
+    assert!(failed.is_empty(), "not as the pages say: {failed:?}");
 }
 
 #[test]
