@@ -37,13 +37,10 @@ fn blocks_of(page: &str) -> Vec<Block> {
 }
 
 fn all_pages() -> Vec<String> {
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let docs = docs.map(|name| format!("docs/{}", name.to_str().unwrap()));
-    PAGES
-        .iter()
-        .map(|page| (*page).to_owned())
-        .chain(docs.filter(|page| page.ends_with(".md")))
-        .collect()
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let docs = docs.map(|path| format!("docs/{}", path.file_name().unwrap().display()));
+    PAGES.iter().map(|page| (*page).to_owned()).chain(docs).collect()
 }
 
 /// Runs the blocks of all pages that need this, each in a place of its own.

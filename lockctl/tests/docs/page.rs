@@ -69,7 +69,10 @@ impl Block {
             }
             let step = steps.last_mut().unwrap_or_else(|| panic!("{}: no command yet", self.place));
             match line.strip_prefix("> ") {
-                Some(more) if step.output.is_empty() => step.command += &format!("\n{more}"),
+                Some(more) if step.output.is_empty() => {
+                    step.command.push('\n');
+                    step.command.push_str(more);
+                }
                 _ => step.output.push(line.to_owned()),
             }
         }

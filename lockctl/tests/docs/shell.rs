@@ -20,7 +20,7 @@ const HOST: &str = "web1";
 /// The URL of a server in the pages.
 const URL: &str = "mysql://shop@db.internal/shop?password-file=/etc/shop/password";
 /// How long a block may take at most.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) struct Shell {
     dir: tempfile::TempDir,
@@ -60,11 +60,11 @@ impl Shell {
 
     fn console(&self, block: &Block) {
         let steps = block.steps();
+        let mark = format!("\n__status=$?; printf '\\n{MARK}%s\\n' $__status; (exit $__status)\n");
         let mut script = String::new();
         for step in &steps {
             script += &self.line(&step.command);
-            script +=
-                &format!("\n__status=$?; printf '\\n{MARK}%s\\n' $__status; (exit $__status)\n");
+            script.push_str(&mark);
         }
         let (output, _) = self.bash(&script);
         let mut parts = output.split('\u{1e}');

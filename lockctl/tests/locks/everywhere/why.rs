@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    scene::Scene,
+    scene::{Running, Scene},
     world::{poll, stderr, stdout},
 };
 
@@ -99,7 +99,7 @@ fn a_limit_says_how_many_have_to_go() {
     let found = why_json(&scene, "--limit slot=2");
     assert_eq!(found["conditions"][0]["count"], 2);
     assert_eq!(found["conditions"][0]["blockers"].as_array().unwrap().len(), 3);
-    runs.each_mut().map(|run| run.end());
+    runs.iter_mut().for_each(Running::end);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What people see in a terminal: `watch` in place, and the line that says for whom is waited.
 
 use super::{doctor::configured, tmux::Tmux};
-use crate::{scene::Scene, world::poll};
+use crate::{
+    scene::{Running, Scene},
+    world::poll,
+};
 
 #[test]
 fn watch_is_a_screen_of_its_own_and_gives_back_the_shells() {
@@ -58,7 +61,7 @@ fn watch_fits_itself_to_the_window() {
     tmux.until("the shell is back", |screen| !screen.contains("delta"));
     tmux.enter("echo rc=$?");
     tmux.shows("rc=130");
-    runs.each_mut().map(|run| run.end());
+    runs.iter_mut().for_each(Running::end);
 }
 
 #[test]
