@@ -92,7 +92,7 @@ fn demand(condition: &Condition) -> String {
         Mode::Exclusive => condition.lock.to_string(),
         mode => format!("{} ({mode})", condition.lock),
     };
-    let by = match (condition.count, condition.blockers.len()) {
+    let by = match (condition.count, condition.tasks()) {
         (1, 1) => String::new(),
         (count, all) if count == all => format!(" all {all} of"),
         (count, all) => format!(" {count} of these {all}"),

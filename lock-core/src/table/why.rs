@@ -40,8 +40,17 @@ pub struct Condition {
     pub mode: Mode,
     /// Who is in the way: holds first, then earlier waiters.
     pub blockers: Vec<Blocker>,
-    /// How many of them have to go: fewer than all where a limit leaves room for some.
+    /// How many of the [tasks](Self::tasks) among them have to go: fewer than all where a limit leaves
+    /// room for some.
     pub count: usize,
+}
+
+impl Condition {
+    /// How many are in the way: a task that holds several names, or waits for several, is one.
+    pub fn tasks(&self) -> usize {
+        let tasks = self.blockers.iter().map(|blocker| (&blocker.task_id, blocker.waits));
+        tasks.collect::<BTreeSet<_>>().len()
+    }
 }
 
 impl Why {

@@ -149,7 +149,7 @@ fn under_sudo_nobody_knows_whose_store_it_is() {
         eprintln!("skipped: only root is asked");
         return;
     }
-    let scene = configured();
+    let scene = Scene::new();
     let mut command = scene.lockctl("doctor");
     let command =
         command.env_remove("LOCKCTL_STORE").env("SUDO_UID", "1000").env("SUDO_USER", "ann");
