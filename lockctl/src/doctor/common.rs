@@ -27,6 +27,8 @@ const TABLE_BYTES_MAX: usize = 8 << 20;
 const MANY: usize = 1000;
 /// How far a version may be ahead of this clock before somebody's clock is wrong.
 const AHEAD_MAX: Duration = Duration::from_mins(1);
+/// What root uses if it chooses nothing.
+const ROOT_STORE: &str = "/var/lib/lockctl/locks.db";
 /// Where a store for all users of a host is named.
 const CONFIG_FILE: &str = "/etc/lockctl.toml";
 
@@ -56,7 +58,7 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
     }
     let others: Vec<PathBuf> = default_stores()
         .into_iter()
-        .filter(|path| *ours != Store::Sqlite(path.clone()) && path.exists())
+        .filter(|path| *ours != Store::Sqlite(path.clone()) && may_exist(path))
         .collect();
     match others.first() {
         None => report.ok("stores", "no other user has a store of its own, as far as can be seen"),
@@ -79,13 +81,18 @@ fn is_used(store: &Store) -> bool {
     }
 }
 
+/// Root's own is out of sight of users, but not the directory that it is in.
+fn may_exist(path: &Path) -> bool {
+    path.try_exists().unwrap_or(path == Path::new(ROOT_STORE))
+}
+
 /// Where the users of this host have their stores if they choose none.
 fn default_stores() -> BTreeSet<PathBuf> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let homes = users.lines().filter_map(|line| line.split(':').nth(5));
     let homes = homes.filter(|home| *home != "/" && !home.is_empty()).map(Path::new);
     let below = homes.map(|home| home.join(".local/state/lockctl/locks.db"));
-    below.chain(["/var/lib/lockctl/locks.db".into()]).collect()
+    below.chain([ROOT_STORE.into()]).collect()
 }
 
 /// Whether processes can be seen alive or dead from here.
