@@ -14,6 +14,7 @@ use crate::guard::Guard;
 use crate::ids::{IdError, RequestId, TaskId};
 use crate::locks::Client;
 use crate::name;
+use crate::process::Liveness;
 use crate::request::{LockSet, Request, RequestError};
 use crate::table::{Acquire, Denial, Why};
 
@@ -192,10 +193,13 @@ impl Task {
     ) -> Result<Option<Denial>, AcquireError> {
         let locks = request.into().locks()?.clone();
         let id = self.valid_id()?;
-        let denial = self.client.look(move |look| {
+        let denial = self.client.look(move |mut look| {
             let mut denial = look.table.would_block(&id, &locks)?;
-            for blocker in &mut denial.blockers {
-                (look.judge)(Arc::make_mut(&mut blocker.client));
+            look.see(denial.clients_mut());
+            if denial.clients_mut().any(|client| client.state == Liveness::Dead) {
+                // The request would sweep them.
+                denial = look.without_dead().0.would_block(&id, &locks)?;
+                look.see(denial.clients_mut());
             }
             Some(denial)
         });

@@ -174,6 +174,13 @@ pub struct Denial {
     pub place: usize,
 }
 
+impl Denial {
+    /// The clients of those in the way.
+    pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = &mut Arc<ClientView>> {
+        self.blockers.iter_mut().map(|blocker| &mut blocker.client)
+    }
+}
+
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN_MAX: usize = 3;
