@@ -28,12 +28,12 @@ const PING_SECONDS: u64 = 1;
 ///
 /// See the [crate](crate) for what it promises.
 pub struct MySqlBackend {
-    servers: Vec<MySqlConnectOptions>,
-    table: Table,
+    pub(crate) servers: Vec<MySqlConnectOptions>,
+    pub(crate) table: Table,
     namespace: String,
-    store: String,
+    pub(crate) store: String,
     /// Whom the servers take this client for.
-    account: OnceLock<String>,
+    pub(crate) account: OnceLock<String>,
     /// Which server to try first.
     server: AtomicUsize,
     slot: Mutex<Slot>,
@@ -121,7 +121,7 @@ impl MySqlBackend {
         result
     }
 
-    fn site(&self) -> Site<'_> {
+    pub(crate) fn site(&self) -> Site<'_> {
         Site {
             store: &self.store,
             table: &self.table,
@@ -130,7 +130,7 @@ impl MySqlBackend {
         }
     }
 
-    fn id(&self) -> &[u8] {
+    pub(crate) fn id(&self) -> &[u8] {
         self.namespace.as_bytes()
     }
 

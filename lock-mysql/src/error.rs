@@ -80,6 +80,11 @@ pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1146)
 }
 
+/// Whether this account lacks the right to a statement.
+pub(crate) fn is_denied(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| matches!(error.number(), 1142 | 1143 | 1227 | 1044))
+}
+
 /// Whether the server ended a statement because of its time limit.
 pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 3024)

@@ -111,6 +111,7 @@
 mod backend;
 mod error;
 pub mod fence;
+mod inspect;
 mod member;
 mod options;
 mod password;
@@ -119,5 +120,6 @@ mod socket;
 mod table;
 
 pub use backend::MySqlBackend;
+pub use inspect::ServerFacts;
 pub use options::MySqlOptions;
 pub use table::MIGRATION;

@@ -31,7 +31,7 @@ const UNSEEN: u64 = 0;
 /// A connection, used by one call at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
-    connection: MySqlConnection,
+    pub(crate) connection: MySqlConnection,
     /// A connection only works in the runtime that it was made in.
     runtime: runtime::Id,
     used: Instant,

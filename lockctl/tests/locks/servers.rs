@@ -1,5 +1,7 @@
 //! What is true of stores on a server, and of nothing else: the table, the rights, and above all the password.
 
+mod doctor;
+
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Output};
 
 use rustix::process::Pid;
@@ -11,8 +13,15 @@ use crate::{
 };
 
 /// Every command that uses a store.
-const ALL: [&str; 6] =
-    ["run -l one -- touch started", "list", "list --json", "wait one", "release --task x", "init"];
+const ALL: [&str; 7] = [
+    "run -l one -- touch started",
+    "list",
+    "list --json",
+    "why one",
+    "wait one",
+    "release --task x",
+    "init",
+];
 
 /// What `lockctl` with these arguments comes to on this store; the password never shows.
 #[track_caller]
