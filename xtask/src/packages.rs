@@ -7,8 +7,9 @@ use std::{env, fs};
 use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("faketime", "faketime"),
+    ("ip", "iproute2"),
     ("mount", "mount"),
     ("ps", "procps"),
     ("setpriv", "util-linux"),
