@@ -17,7 +17,7 @@ use crate::table::Table;
 const DEFAULT_NAMESPACE: &str = "default";
 const NAMESPACE_BYTES_MAX: usize = 255;
 const DEFAULT_PORT: u16 = 3306;
-const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to make a [`MySqlBackend`].
