@@ -170,6 +170,7 @@ async fn who_accepts_and_does_not_greet_is_passed_by() {
 
 #[tokio::test]
 async fn when_all_fail_every_address_is_listed_with_its_error() {
+    use io::ErrorKind::{ConnectionRefused, TimedOut, UnexpectedEof};
     let (hasty, hasty_at) = listen().await;
     let (closed, closed_at) = listen().await;
     let (_silent, silent_at) = listen().await;
@@ -184,7 +185,6 @@ async fn when_all_fail_every_address_is_listed_with_its_error() {
     let failed: Vec<SocketAddr> = attempts.iter().map(|(address, _)| *address).collect();
     assert_eq!(failed, addresses.list());
     let kinds: Vec<io::ErrorKind> = attempts.iter().map(|(_, error)| error.kind()).collect();
-    use io::ErrorKind::{ConnectionRefused, TimedOut, UnexpectedEof};
     assert_eq!(kinds, [ConnectionRefused, UnexpectedEof, TimedOut]);
     let text = error.to_string();
     for part in ["db.internal", &closed_at.to_string(), "refused", "without a word", "said nothing"]
