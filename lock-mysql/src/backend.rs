@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,17 +11,17 @@ use async_trait::async_trait;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::error::{Doing, Site, apart, is_missing_table, silent, sort};
-use crate::options::MySqlOptions;
+use crate::error::{Doing, Site, all_failed, apart, is_missing_table, out_of_reach, silent, sort};
+use crate::options::{MySqlOptions, address};
+use crate::password;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
+use crate::way::Way;
 
 /// How long a statement may take; one waits for the row for 2 s at most.
 const CALL_SECONDS: u64 = 5;
-/// How long connecting may take, all servers together.
-const CONNECT_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
 
@@ -29,6 +30,9 @@ const PING_SECONDS: u64 = 1;
 /// See the [crate](crate) for what it promises.
 pub struct MySqlBackend {
     pub(crate) servers: Vec<MySqlConnectOptions>,
+    /// How long connecting may take, all servers together.
+    connect_timeout: Duration,
+    password_file: Option<PathBuf>,
     pub(crate) table: Table,
     namespace: String,
     pub(crate) store: String,
@@ -82,12 +86,24 @@ impl MySqlBackend {
 
     pub(crate) fn new(
         servers: Vec<MySqlConnectOptions>,
+        connect_timeout: Duration,
+        password_file: Option<PathBuf>,
         table: Table,
         namespace: String,
         store: String,
     ) -> Self {
         let (account, server, slot) = (OnceLock::new(), AtomicUsize::new(0), Mutex::default());
-        Self { servers, table, namespace, store, account, server, slot }
+        Self {
+            servers,
+            connect_timeout,
+            password_file,
+            table,
+            namespace,
+            store,
+            account,
+            server,
+            slot,
+        }
     }
 
     /// Creates the table if it is missing; this takes the right to do so, but only then.
@@ -115,7 +131,7 @@ impl MySqlBackend {
                     false => sort(Doing::Reading, &self.site(), missing),
                 })
             }
-            Err(_) => Err(silent(Doing::Reading, &self.store, CALL_SECONDS)),
+            Err(_) => Err(silent(Doing::Reading, &self.store, Duration::from_secs(CALL_SECONDS))),
         };
         self.keep(&mut slot, session, &result);
         result
@@ -152,30 +168,59 @@ impl MySqlBackend {
     }
 
     /// Connects to the first server that serves and can be written, from the last good one on.
+    ///
+    /// Each may take its share of what is left of the time: none can cost the others theirs.
     async fn connect(&self) -> Result<Session, BackendError> {
         let count = self.servers.len();
-        let limit = Duration::from_secs(CONNECT_SECONDS) / u32::try_from(count).unwrap_or(u32::MAX);
+        let end = Instant::now() + self.connect_timeout;
         let first = self.server.load(Ordering::Relaxed);
-        let mut failure: Option<BackendError> = None;
-        for index in (first..first + count).map(|index| index % count) {
-            let error = match timeout(limit, Session::open(&self.servers[index])).await {
-                Ok(Ok(session)) => match Self::flaw(&session) {
-                    None => {
-                        let _ = self.account.set(session.account.clone());
-                        self.server.store(index, Ordering::Relaxed);
-                        return Ok(session);
-                    }
-                    Some(flaw) => apart(Doing::Connecting, &self.store, flaw),
-                },
-                Ok(Err(error)) => sort(Doing::Connecting, &self.site(), error),
-                Err(_) => silent(Doing::Connecting, &self.store, limit.as_secs().max(1)),
-            };
-            failure = match failure {
-                Some(first) if error.kind() != BackendErrorKind::Misconfigured => Some(first),
-                _ => Some(error),
-            };
+        let mut failures = Vec::new();
+        for (tried, index) in (first..first + count).map(|index| index % count).enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(count - tried).unwrap_or(u32::MAX);
+            match self.open(&self.servers[index], share).await {
+                Ok(session) => {
+                    let _ = self.account.set(session.account.clone());
+                    self.server.store(index, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Err(error) => failures.push((address(&self.servers[index]), error)),
+            }
         }
-        Err(failure.expect("there is at least one server"))
+        Err(all_failed(&self.store, failures))
+    }
+
+    /// Connects to a server that serves and can be written, within that time.
+    async fn open(
+        &self,
+        server: &MySqlConnectOptions,
+        time: Duration,
+    ) -> Result<Session, BackendError> {
+        let session = self.connect_to(server, time).await?;
+        match Self::flaw(&session) {
+            None => Ok(session),
+            Some(flaw) => Err(apart(Doing::Connecting, &self.store, flaw)),
+        }
+    }
+
+    /// Connects to a server whatever it is good for, within that time.
+    pub(crate) async fn connect_to(
+        &self,
+        server: &MySqlConnectOptions,
+        time: Duration,
+    ) -> Result<Session, BackendError> {
+        let limit = Instant::now() + time;
+        let server = &match &self.password_file {
+            Some(path) => server.clone().password(&password::read(path)?),
+            None => server.clone(),
+        };
+        let way = Way::find(server, limit).await;
+        let way = way.map_err(|error| out_of_reach(&self.store, error))?;
+        match timeout_at(limit, Session::open(way, server)).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(sort(Doing::Connecting, &self.site(), error)),
+            Err(_) => Err(silent(Doing::Connecting, &self.store, time)),
+        }
     }
 
     /// Why a server is not to be used, not even for reading: what it tells may be of the past, since
@@ -193,9 +238,10 @@ impl MySqlBackend {
         doing: Doing,
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, BackendError> {
-        match timeout(Duration::from_secs(CALL_SECONDS), call).await {
+        let limit = Duration::from_secs(CALL_SECONDS);
+        match timeout(limit, call).await {
             Ok(result) => result.map_err(|error| sort(doing, &self.site(), error)),
-            Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
+            Err(_) => Err(silent(doing, &self.store, limit)),
         }
     }
 

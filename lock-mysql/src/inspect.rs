@@ -9,8 +9,8 @@ use crate::error::{Doing, is_denied, silent, sort};
 use crate::session::Session;
 use crate::table::Table;
 
-/// How long a server has to answer all questions.
-const SECONDS: u64 = 10;
+/// How long a server has to let us in, and to answer all questions.
+const TIME: Duration = Duration::from_secs(10);
 
 /// What a server of a store says of itself and of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl MySqlBackend {
     pub async fn inspect(&self) -> Vec<Result<ServerFacts, BackendError>> {
         let mut all = Vec::new();
         for server in 0..self.servers.len() {
-            let asked = timeout(Duration::from_secs(SECONDS), self.ask(server)).await;
-            all.push(asked.unwrap_or_else(|_| Err(silent(Doing::Reading, &self.store, SECONDS))));
+            let asked = timeout(2 * TIME, self.ask(server)).await;
+            all.push(asked.unwrap_or_else(|_| Err(silent(Doing::Reading, &self.store, TIME))));
         }
         all
     }
@@ -75,9 +75,7 @@ impl MySqlBackend {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
-        let connected = Session::open(options).await;
-        let mut session =
-            connected.map_err(|error| sort(Doing::Connecting, &self.site(), error))?;
+        let mut session = self.connect_to(options, TIME).await?;
         let _ = self.account.set(session.account.clone());
         let facts = session.facts(&self.table, self.id()).await;
         let facts = facts.map_err(|error| sort(Doing::Reading, &self.site(), error))?;

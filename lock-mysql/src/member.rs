@@ -7,7 +7,7 @@ use crate::error::{is_not_to_be_called, is_unknown_variable};
 
 /// Whether a server has lost its cluster; one that has none has not.
 ///
-/// It also has a member of a group wait, before it reads, until what others have committed has been
+/// It also has a member of a cluster wait, before it reads, until what others have committed has been
 /// applied there.
 pub(crate) async fn is_apart(
     connection: &mut MySqlConnection,
@@ -18,7 +18,8 @@ pub(crate) async fn is_apart(
 
 /// Whether this is a node of Galera that does not see more than half of the nodes.
 async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    let ready = "SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'";
+    // Also before a swap, which would find an old version, and so a conflict where there is none.
+    let ready = "SET @@session.wsrep_sync_wait = 3; SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'";
     let rows = connection.fetch_all(ready).await?;
     let [node, ready, ..] = &rows[..] else { return Ok(false) };
     let is_ready = ready.try_get_unchecked::<&str, _>(1)? == "ON";

@@ -1,5 +1,6 @@
 //! What this crate promises, on real servers that start once for all these tests.
 
+mod dialling;
 mod errors;
 mod fences;
 mod place;

@@ -159,7 +159,7 @@ const QUERY: [char; 2] = ['?', '#'];
 const WITHHELD: &str = "***";
 
 /// Options of a server's URL; none of them is a secret.
-const OPTIONS: [&str; 4] = ["table", "namespace", "ssl-mode", "sslmode"];
+const OPTIONS: [&str; 5] = ["table", "namespace", "connect-timeout", "ssl-mode", "sslmode"];
 /// Those that are paths.
 const PATHS: [&str; 8] =
     ["password-file", "socket", "ssl-ca", "ssl-cert", "ssl-key", "sslca", "sslcert", "sslkey"];
