@@ -96,11 +96,10 @@ impl Group {
             if self.grouping == Grouping::Terminal && !descends(stat, getpid(), &all) {
                 continue;
             }
-            // A process lives on in its other threads when the first one has ended.
-            if matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1 {
-                zombies += 1;
-            } else {
+            if is_alive(stat) {
                 alive.extend(Pid::from_raw(stat.pid));
+            } else {
+                zombies += 1;
             }
         }
         alive.sort_unstable_by_key(|pid| pid.as_raw_pid());
@@ -115,13 +114,20 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
         .is_ok_and(|stat| stat.state == 'T')
 }
 
-fn stats() -> io::Result<HashMap<i32, Stat>> {
+/// Whether it lives: zombies do not, but a process does in its other threads when the first has ended.
+pub(crate) fn is_alive(stat: &Stat) -> bool {
+    !matches!(stat.state, 'Z' | 'X' | 'x') || stat.num_threads > 1
+}
+
+/// All processes that can be seen, by their ids.
+pub(crate) fn stats() -> io::Result<HashMap<i32, Stat>> {
     let processes = all_processes().map_err(io::Error::other)?;
     // One that ended meanwhile, or is not ours to see, has no stat.
     Ok(processes.flatten().filter_map(|p| Some((p.pid, p.stat().ok()?))).collect())
 }
 
-fn descends(stat: &Stat, ancestor: Pid, all: &HashMap<i32, Stat>) -> bool {
+/// Whether a process descends from another, as far as all its ancestors are known.
+pub(crate) fn descends(stat: &Stat, ancestor: Pid, all: &HashMap<i32, Stat>) -> bool {
     let mut parent = stat.ppid;
     // A table read while it changes may have a loop in it: no chain is longer than the table.
     for _ in 0..=all.len() {

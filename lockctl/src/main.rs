@@ -1,15 +1,19 @@
 //! `lockctl`: runs commands under named locks. Here is only the way from the command line to a command.
 
+mod acquire;
 mod admin;
 mod cli;
 mod duration;
 mod exit;
 mod group;
 mod keeper;
+mod kill;
+mod kin;
 mod launch;
 mod list;
 mod notice;
 mod open;
+mod processes;
 mod run;
 mod signals;
 mod store;
@@ -50,7 +54,22 @@ fn main() -> ExitCode {
         Command::Run(options) => return run::run(options, &settings).finish(),
         Command::List(options) => list::list(&settings, options.json),
         Command::Wait(options) => wait::wait(&settings, options),
-        Command::Release(options) => return admin::release(&settings, &options.task).finish(),
+        Command::Acquire(options) => {
+            return match options.keeper_since {
+                Some(since) => acquire::keep(options, since, &settings),
+                None => acquire::acquire(options),
+            }
+            .finish();
+        }
+        Command::Release(options) => {
+            return match (&options.task, options.pid) {
+                (Some(task), _) => admin::release(&settings, task),
+                (None, Some(pid)) => acquire::release(&settings, pid, options.locks.as_ref()),
+                (None, None) => unreachable!("one of them is required"),
+            }
+            .finish();
+        }
+        Command::Kill(options) => return kill::kill(&settings, options).finish(),
         Command::Init(options) => return admin::init(&settings, options.group.as_deref()).finish(),
         Command::Shim(_) => Ok(()),
     };

@@ -16,8 +16,8 @@ mod pace;
 mod reconcile;
 mod settle;
 
-use std::fmt;
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -124,7 +124,12 @@ impl LockTable {
     }
 
     /// The waiters that do not count for a request at this place, if that matters.
-    pub(super) fn overtaken(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> BTreeSet<Ticket> {
+    pub(super) fn overtaken(
+        &self,
+        task: &TaskId,
+        locks: &LockSet,
+        place: Ticket,
+    ) -> BTreeSet<Ticket> {
         if !self.line_is_entangled(task, place)
             || self.fits(task, locks, |claim| counts(claim, place, &BTreeSet::new()))
         {
