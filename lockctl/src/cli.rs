@@ -268,6 +268,10 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
+    fn is_empty(&self) -> bool {
+        self.exclusive.is_empty() && self.shared.is_empty() && self.limit.is_empty()
+    }
+
     /// All of them as one request.
     pub(crate) fn request(&self) -> Request {
         let request = Request::from(LockSet::new());
@@ -309,13 +313,40 @@ pub(crate) struct Wait {
 #[derive(Debug, Args)]
 pub(crate) struct Release {
     /// The task's name, as `list` shows it
-    #[arg(long, value_name = "NAME", required_unless_present = "pid", conflicts_with_all = ["pid", "Locks"])]
-    pub(crate) task: Option<String>,
+    #[arg(
+        long,
+        value_name = "NAME",
+        group = "Locks",
+        conflicts_with_all = ["pid", "exclusive", "shared", "limit"]
+    )]
+    task: Option<String>,
     /// The process that `acquire` took locks for: $$ in a shell script
-    #[arg(long, value_name = "PID")]
-    pub(crate) pid: Option<u32>,
+    #[arg(long, value_name = "PID", group = "Locks")]
+    pid: Option<u32>,
     #[command(flatten)]
-    pub(crate) locks: Option<Locks>,
+    locks: Locks,
+}
+
+/// What is to be released.
+#[derive(Debug)]
+pub(crate) enum Released<'a> {
+    /// Everything of the tasks of this name.
+    Task(&'a str),
+    /// What was acquired for a process: everything, or what was acquired by this request.
+    Process(u32, Option<Request>),
+}
+
+impl Release {
+    /// What is meant.
+    pub(crate) fn what(&self) -> Released<'_> {
+        match (&self.task, self.pid) {
+            (Some(task), _) => Released::Task(task),
+            (None, Some(pid)) => {
+                Released::Process(pid, (!self.locks.is_empty()).then(|| self.locks.request()))
+            }
+            (None, None) => unreachable!("it is refused when the command line is read"),
+        }
+    }
 }
 
 /// The options of `kill`.
@@ -358,6 +389,10 @@ impl Cli {
                 option.display()
             );
             return Err(Self::command().error(ErrorKind::UnknownArgument, message));
+        }
+        if let Command::Release(Release { task: None, pid: None, .. }) = &cli.command {
+            let message = "whose locks? Write --pid $$, or --task NAME";
+            return Err(Self::command().error(ErrorKind::MissingRequiredArgument, message));
         }
         Ok(cli)
     }

@@ -24,7 +24,7 @@ mod waiting;
 use std::process::ExitCode;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Released},
     exit::Exit,
     store::{Settings, Surroundings},
 };
@@ -62,10 +62,11 @@ fn main() -> ExitCode {
             .finish();
         }
         Command::Release(options) => {
-            return match (&options.task, options.pid) {
-                (Some(task), _) => admin::release(&settings, task),
-                (None, Some(pid)) => acquire::release(&settings, pid, options.locks.as_ref()),
-                (None, None) => unreachable!("one of them is required"),
+            return match options.what() {
+                Released::Task(task) => admin::release(&settings, task),
+                Released::Process(pid, request) => {
+                    acquire::release(&settings, pid, request.as_ref())
+                }
             }
             .finish();
         }

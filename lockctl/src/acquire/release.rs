@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use lock_core::{
-    LockSet, TaskId,
+    LockSet, Request, TaskId,
     process::{Place, Process},
     table::Listing,
 };
@@ -11,8 +11,7 @@ use rustix::{io::Errno, process::Signal};
 
 use super::{background::RELEASE, keeper_of};
 use crate::{
-    cli::Locks, exit::Exit, keeper::LockError, notice, open::with_locks, processes::Handle,
-    store::Settings,
+    exit::Exit, keeper::LockError, notice, open::with_locks, processes::Handle, store::Settings,
 };
 
 /// How long the process that keeps the locks may take to give them back.
@@ -55,8 +54,8 @@ impl ReleaseError {
 }
 
 /// Gives back what this process holds: all of it, or what was acquired with exactly these locks.
-pub(crate) fn release(settings: &Settings, pid: u32, locks: Option<&Locks>) -> Exit {
-    match give_back(settings, pid, locks) {
+pub(crate) fn release(settings: &Settings, pid: u32, request: Option<&Request>) -> Exit {
+    match give_back(settings, pid, request) {
         Ok(()) => Exit::Status(0),
         Err(error) => {
             notice::say_error(&error);
@@ -71,10 +70,9 @@ struct Kept {
     keeper: Process,
 }
 
-fn give_back(settings: &Settings, pid: u32, locks: Option<&Locks>) -> Result<(), ReleaseError> {
+fn give_back(settings: &Settings, pid: u32, request: Option<&Request>) -> Result<(), ReleaseError> {
     let holder = Process::find(pid).ok_or(ReleaseError::NoProcess(pid))?;
-    let request = locks.map(Locks::request);
-    let wanted = request.as_ref().map(|request| request.locks()).transpose()?;
+    let wanted = request.map(Request::locks).transpose()?;
     let listing = with_locks(settings, async |locks| Ok(locks.list().await?))?;
     let kept = kept(&listing, holder, wanted);
     if kept.is_empty() {

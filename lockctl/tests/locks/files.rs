@@ -2,5 +2,6 @@
 
 mod defaults;
 mod replaced;
+mod services;
 mod unusable;
 mod users;
