@@ -5,9 +5,7 @@ use std::{collections::HashMap, io};
 use procfs::process::{Stat, all_processes};
 use rustix::{
     io::Errno,
-    process::{
-        Pid, Signal, getpgrp, getpid, kill_process, kill_process_group, test_kill_process_group,
-    },
+    process::{Pid, Signal, getpid, kill_process, kill_process_group, test_kill_process_group},
 };
 
 use crate::launch::Grouping;
@@ -88,11 +86,12 @@ impl Group {
     fn scan(self) -> io::Result<(Vec<Pid>, usize)> {
         let all = stats()?;
         let group = match self.grouping {
-            Grouping::Own => self.child,
-            Grouping::Terminal => getpgrp(),
+            Grouping::Own => Some(self.child),
+            Grouping::Terminal => group_of(None),
         };
+        let group = group.map_or(0, |group| group.as_raw_pid());
         let (mut alive, mut zombies) = (Vec::new(), 0);
-        for stat in all.values().filter(|stat| stat.pgrp == group.as_raw_pid()) {
+        for stat in all.values().filter(|stat| stat.pgrp == group) {
             if self.grouping == Grouping::Terminal && !descends(stat, getpid(), &all) {
                 continue;
             }
@@ -105,6 +104,14 @@ impl Group {
         alive.sort_unstable_by_key(|pid| pid.as_raw_pid());
         Ok((alive, zombies))
     }
+}
+
+/// The process group of a process, or of this one; `None` if it is that of another pid namespace.
+///
+/// `unshare --pid` and `nsenter` leave a process in such a group, which rustix does not expect.
+pub(crate) fn group_of(pid: Option<Pid>) -> Option<Pid> {
+    let pid = pid.map(|pid| nix::unistd::Pid::from_raw(pid.as_raw_pid()));
+    Pid::from_raw(nix::unistd::getpgid(pid).ok()?.as_raw())
 }
 
 /// Whether the process is stopped.

@@ -15,11 +15,12 @@ use lock_core::{
     AcquireError, BackendError, Guard, LockSet, RequestError, StoreError,
     process::{Process, ProcessGroup, ProcessSet},
 };
-use rustix::process::{Pid, Signal, getpgrp, getpid};
+use rustix::process::{Pid, Signal, getpid};
 
 use crate::{
     cli,
     exit::Exit,
+    group::group_of,
     keeper::{Keeper, LockError, Plan},
     kin::{Kin, TASK_ID_VARIABLE},
     launch::{self, EnvChange, Grouping, LaunchError, LogFileError, Shim},
@@ -188,8 +189,8 @@ fn processes(shim: &Shim) -> ProcessSet {
     match shim.grouping() {
         Grouping::Own => set.groups.push(ProcessGroup::led_by(child)),
         // A job of its own: only its processes can be in the group.
-        Grouping::Terminal if getpgrp() == getpid() => {
-            set.groups.push(ProcessGroup(pid(getpgrp()), child.1));
+        Grouping::Terminal if group_of(None) == Some(getpid()) => {
+            set.groups.push(ProcessGroup(pid(getpid()), child.1));
         }
         Grouping::Terminal => {}
     }

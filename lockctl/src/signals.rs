@@ -2,7 +2,7 @@
 
 use std::{io, sync::mpsc::Sender, thread};
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp};
+use rustix::process::{Pid, Signal};
 use signal_hook::{
     consts::{
         SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
@@ -11,7 +11,7 @@ use signal_hook::{
     iterator::{SignalsInfo, exfiltrator::WithOrigin, exfiltrator::origin::Origin},
 };
 
-use crate::{launch::Grouping, supervise::Event};
+use crate::{group::group_of, launch::Grouping, supervise::Event};
 
 /// The signals that are passed on to the child.
 const PASSED_ON: [i32; 10] =
@@ -61,7 +61,7 @@ impl Received {
         match (grouping, self.sender) {
             (Grouping::Own, _) => true,
             (Grouping::Terminal, None) => false,
-            (Grouping::Terminal, Some(sender)) => getpgid(Some(sender)) != Ok(getpgrp()),
+            (Grouping::Terminal, Some(sender)) => group_of(Some(sender)) != group_of(None),
         }
     }
 

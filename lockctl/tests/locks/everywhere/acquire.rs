@@ -175,10 +175,12 @@ fn who_is_killed_while_it_waits_leaves_the_queue() {
             "keeper" => keeper,
             _ => run.pid(),
         });
-        poll("the queue is empty", || scene.list().waiting().is_empty().then_some(()));
         for pid in [keeper, command] {
             poll("nothing of it is left", || is_dead(pid).then_some(()));
         }
+        // The dead are taken out of the queue by whoever comes next.
+        scene.assert_ends("run --no-wait -l one -- true", 75);
+        assert_eq!(scene.list().waiting(), Vec::<String>::new(), "killed: {victim}");
         if victim == "script" {
             run.wait();
         } else {

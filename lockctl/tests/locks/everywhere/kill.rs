@@ -165,7 +165,7 @@ fn a_task_does_not_end_itself() {
 #[test]
 fn where_lockctl_was_killed_the_processes_are_found() {
     let scene = Scene::new();
-    let script = "trap '' TERM; sh -c 'trap \"echo asked >>asked; exit\" TERM; echo $$; while :; do sleep 0.02; done' & \
+    let script = "trap : TERM; sh -c 'trap \"echo asked >>asked; exit\" TERM; echo $$; while :; do sleep 0.02; done' & \
                   sleep 600 & echo $!; while :; do sleep 0.02; done";
     let mut victim = scene.start_script(&format!("--task victim -l one {LONG}"), script);
     let both = [victim.pid_line(0), victim.pid_line(1)];

@@ -13,9 +13,8 @@ fn a_task_that_shares_its_process_is_not_ended() {
     let locks = Locks::new(SqliteBackend::open(path).unwrap());
     let blocking = locks.blocking();
     let mut backup = blocking.task("backup");
-    let mut step = backup.subtask("step");
-    let step_guard = step.acquire("one/part").unwrap();
     let backup_guard = backup.acquire("one").unwrap();
+    let step_guard = backup.subtask("step").acquire("one/part").unwrap();
     let restart_guard = blocking.task("restart").acquire("two").unwrap();
     for (task, other) in [("backup", "restart"), ("step", "backup"), ("restart", "backup")] {
         let message = scene.assert_ends(&format!("kill --task {task}"), 77);
