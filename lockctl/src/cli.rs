@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// With --task it frees the locks of a task, and takes it out of the queue; its processes are not
     /// ended. Its holder finds its locks lost: `lockctl run` ends its command then. Ends with 1 if
     /// there is no such task.
+    #[command(
+        override_usage = "lockctl release --pid PID [LOCKS]\n       lockctl release --task NAME"
+    )]
     Release(Release),
     /// Ends the processes of a task, and then frees its locks
     #[command(after_long_help = KILL_HELP)]

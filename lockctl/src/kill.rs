@@ -142,7 +142,7 @@ fn victims(listing: &Listing, name: &str) -> Result<Vec<Victim>, KillError> {
 fn unreachable(place: &Place) -> String {
     let here = Place::here();
     let host = place.host.as_deref().unwrap_or("a host without a name");
-    if place.host != here.host {
+    if place.boot != here.boot && place.host != here.host {
         format!("runs on {host}: run this command there")
     } else if place.boot != here.boot {
         format!("was started before {host} was booted, or on another host of this name")

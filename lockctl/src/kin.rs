@@ -2,13 +2,9 @@
 
 use std::env;
 
-use lock_core::{
-    Locks, StoreError, TaskId,
-    process::{Place, Process},
-    table::ClientView,
-};
+use lock_core::{Locks, StoreError, TaskId, process::Process, table::ClientView};
 
-use crate::acquire;
+use crate::{acquire, processes::is_here};
 
 /// The variable by which a nested `lockctl` knows its parent.
 pub(crate) const TASK_ID_VARIABLE: &str = "LOCKCTL_TASK_ID";
@@ -43,12 +39,13 @@ impl Kin {
     /// The environment is older than a lock that the script has acquired since, and where `sudo` cleaned it, it says
     /// nothing: then the nearest ancestor that holds something tells.
     pub(crate) async fn parent(&self, locks: &Locks) -> Result<Option<TaskId>, StoreError> {
-        let here = Place::here();
         let listing = locks.list().await?;
         let of = |ancestor: &Process| {
             let holds = listing.holds.iter().filter(|hold| {
                 let set = &hold.client.processes;
-                set.place == here && set.processes.contains(ancestor) && has_one_task(&hold.client)
+                set.processes.contains(ancestor)
+                    && is_here(&set.place)
+                    && has_one_task(&hold.client)
             });
             // What a script acquired later is nested in what it acquired before.
             holds.map(|hold| &hold.task_id).max_by_key(|id| id.as_str().len()).cloned()

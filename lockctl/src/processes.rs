@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lock_core::process::{Process, ProcessSet};
+use lock_core::process::{Place, Process, ProcessSet};
 use procfs::process::Stat;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -19,6 +19,13 @@ use rustix::{
 };
 
 use crate::group::{descends, is_alive, stats};
+
+/// Whether ids of processes of that place mean here what they mean there.
+pub(crate) fn is_here(place: &Place) -> bool {
+    // The host may have got another name meanwhile.
+    let nameless = |place: &Place| Place { host: None, ..place.clone() };
+    place.boot.is_some() && nameless(place) == nameless(&Place::here())
+}
 
 /// A process that cannot be mistaken for another.
 #[derive(Debug)]

@@ -99,7 +99,7 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
     let log = options.log_file.as_deref().map(launch::open_log_file).transpose()?;
     // The signals first: none may be missed between the shim's start and the end.
     let (sender, events) = mpsc::channel();
-    signals::watch(sender.clone())
+    signals::watch(sender.clone(), &[])
         .map_err(|source| RunError::System { doing: "receive signals", source })?;
     let mut shim = Shim::spawn(&options.command, log.as_ref(), Grouping::here())?;
 

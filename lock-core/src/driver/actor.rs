@@ -97,9 +97,10 @@ impl What {
 
     pub(super) fn fail(self, error: StoreError) {
         match self {
-            Self::ReleaseTask { reply, .. } => drop(reply.send(Err(error))),
+            Self::ReleaseTask { reply, .. } | Self::Sweep { reply, .. } => {
+                drop(reply.send(Err(error)));
+            }
             Self::Downgrade { reply, .. } => drop(reply.send(Err(error))),
-            Self::Sweep { reply, .. } => drop(reply.send(Err(error))),
             Self::SetProcesses { reply } => drop(reply.send(Err(error))),
             Self::Query(ask) => ask(Err(error)),
             Self::Verify { reply, .. } => drop(reply.send(Err(error.into()))),

@@ -33,6 +33,9 @@ use crate::{
     waiting::WaitingLine,
 };
 
+/// The signal by which `lockctl release` asks for the locks to be given back.
+pub(super) const RELEASE: Signal = Signal::USR1;
+
 /// Stays behind for a process that was started `since` then; says how it has to end.
 pub(crate) fn keep(options: &cli::Acquire, since: u64, settings: &Settings) -> Exit {
     keep_for(Process(options.pid, since), options, settings).unwrap_or_else(|error| {
@@ -72,7 +75,7 @@ fn keep_for(
     let backend = settings.open()?;
     env::set_current_dir("/").map_err(failed("leave the working directory"))?;
     let (sender, events) = mpsc::channel();
-    signals::watch(sender.clone()).map_err(failed("receive signals"))?;
+    signals::watch(sender.clone(), &[RELEASE]).map_err(failed("receive signals"))?;
     tell_when_ended(watched, sender.clone()).map_err(failed("start a thread"))?;
     tell_when_abandoned(sender.clone()).map_err(failed("start a thread"))?;
     let plan = Plan {
@@ -166,9 +169,6 @@ impl Kept<'_> {
         }
     }
 }
-
-/// The signal by which `lockctl release` asks for the locks to be given back.
-pub(super) const RELEASE: Signal = Signal::USR1;
 
 fn tell_when_ended(watched: Handle, events: Sender<Event>) -> io::Result<()> {
     let watch = move || {

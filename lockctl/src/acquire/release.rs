@@ -2,11 +2,7 @@
 
 use std::{io, time::Duration};
 
-use lock_core::{
-    LockSet, Request, TaskId,
-    process::{Place, Process},
-    table::Listing,
-};
+use lock_core::{LockSet, Request, TaskId, process::Process, table::Listing};
 use rustix::{io::Errno, process::Signal};
 
 use super::{background::RELEASE, keeper_of};
@@ -109,11 +105,10 @@ fn give_back(settings: &Settings, pid: u32, request: Option<&Request>) -> Result
 }
 
 fn kept(listing: &Listing, holder: Process, wanted: Option<&LockSet>) -> Vec<Kept> {
-    let here = Place::here();
     let of_holder = listing.holds.iter().filter(|hold| {
         let set = &hold.client.processes;
-        set.place == here
-            && set.processes == [holder]
+        set.processes == [holder]
+            && is_here(&set.place)
             && wanted.is_none_or(|wanted| hold.locks == *wanted)
     });
     of_holder

@@ -11,8 +11,17 @@ use crate::{
 };
 
 /// Every command that uses a store.
-const ALL: [&str; 6] =
-    ["run -l one -- touch started", "list", "list --json", "wait one", "release --task x", "init"];
+const ALL: [&str; 9] = [
+    "run -l one -- touch started",
+    "acquire --pid 1 -l one",
+    "list",
+    "list --json",
+    "wait one",
+    "release --task x",
+    "release --pid 1",
+    "kill --task x",
+    "init",
+];
 
 /// What `lockctl` with these arguments comes to on this store; the password never shows.
 #[track_caller]
