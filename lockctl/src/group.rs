@@ -89,7 +89,7 @@ impl Group {
             Grouping::Own => Some(self.child),
             Grouping::Terminal => group_of(None),
         };
-        let group = group.map_or(0, |group| group.as_raw_pid());
+        let group = group.map_or(-1, Pid::as_raw_pid);
         let (mut alive, mut zombies) = (Vec::new(), 0);
         for stat in all.values().filter(|stat| stat.pgrp == group) {
             if self.grouping == Grouping::Terminal && !descends(stat, getpid(), &all) {

@@ -7,7 +7,12 @@ use rustix::{io::Errno, process::Signal};
 
 use super::{background::RELEASE, keeper_of};
 use crate::{
-    exit::Exit, keeper::LockError, notice, open::with_locks, processes::Handle, store::Settings,
+    exit::Exit,
+    keeper::LockError,
+    notice,
+    open::with_locks,
+    processes::{Handle, is_here},
+    store::Settings,
 };
 
 /// How long the process that keeps the locks may take to give them back.

@@ -223,9 +223,10 @@ fn what_the_script_runs_is_below_all_that_it_acquired() {
         "$LOCKCTL" run -n -l one -l two -- sh -c 'echo $LOCKCTL_TASK_ID'
         "$LOCKCTL" release --pid $$; echo "released $?""#;
     for outer in [false, true] {
-        let mut run = match outer {
-            false => script(&scene, text),
-            true => scene.start_script("--task outer -l three", text),
+        let mut run = if outer {
+            scene.start_script("--task outer -l three", text)
+        } else {
+            script(&scene, text)
         };
         run.wait();
         let out = run.out();
