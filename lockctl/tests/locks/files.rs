@@ -3,5 +3,6 @@
 mod defaults;
 mod replaced;
 mod services;
+mod stopped;
 mod unusable;
 mod users;
