@@ -281,3 +281,31 @@ fn identity(stat: &Stat) -> Option<Process> {
 fn raw(process: Process) -> Option<Pid> {
     Pid::from_raw(i32::try_from(process.0).ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::CommandExt, process::Command};
+
+    use lock_core::process::ProcessGroup;
+
+    use super::*;
+
+    #[test]
+    fn who_got_the_id_of_another_is_not_signalled() {
+        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let Process(pid, start) = Process::find(child.id()).unwrap();
+        assert!(Handle::open(Process(pid, start - 1)).unwrap().is_none());
+        // An earlier process had the id, and led a group of this id.
+        let earlier = Process(pid, start - 1);
+        let mut set = ProcessSet { processes: vec![earlier], ..ProcessSet::current() };
+        set.groups = vec![ProcessGroup::led_by(earlier)];
+        assert_eq!(Ending::new(vec![&set]).end(Duration::ZERO).unwrap(), Ended::Asked);
+        assert!(child.try_wait().unwrap().is_none());
+
+        let same = Process(pid, start);
+        let mut set = ProcessSet { processes: vec![same], ..set };
+        set.groups = vec![ProcessGroup::led_by(same)];
+        assert_eq!(Ending::new(vec![&set]).end(Duration::from_mins(1)).unwrap(), Ended::Asked);
+        assert_eq!(child.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
+    }
+}
