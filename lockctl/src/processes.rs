@@ -246,20 +246,22 @@ impl<'a> Ending<'a> {
                     self.signal(member, signal)?;
                 }
             }
-            // One may have forked and ended while /proc was read: what is gone is so twice.
-            if living.is_empty() && seen_gone {
-                return Ok(true);
+            if living.is_empty() {
+                // One may have forked and ended while /proc was read: what is gone is so twice.
+                if seen_gone {
+                    return Ok(true);
+                }
+                seen_gone = true;
+                continue;
             }
-            seen_gone = living.is_empty();
+            seen_gone = false;
             if begin.elapsed() >= limit {
                 return Ok(false);
             }
             let known: Vec<&Handle> =
                 living.iter().filter_map(|member| self.handles.get(&member.process)).collect();
             let pause = LOOK_INTERVAL.min(limit.saturating_sub(begin.elapsed()));
-            if !living.is_empty() {
-                wait_for(&known, Some(pause))?;
-            }
+            wait_for(&known, Some(pause))?;
         }
     }
 
@@ -284,7 +286,10 @@ fn raw(process: Process) -> Option<Pid> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::CommandExt, process::Command};
+    use std::{
+        os::unix::process::CommandExt,
+        process::{Command, Stdio},
+    };
 
     use lock_core::process::ProcessGroup;
 
@@ -292,7 +297,8 @@ mod tests {
 
     #[test]
     fn who_got_the_id_of_another_is_not_signalled() {
-        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let mut sleep = Command::new("sleep");
+        let mut child = sleep.arg("60").stdout(Stdio::null()).process_group(0).spawn().unwrap();
         let Process(pid, start) = Process::find(child.id()).unwrap();
         assert!(Handle::open(Process(pid, start - 1)).unwrap().is_none());
         // An earlier process had the id, and led a group of this id.
