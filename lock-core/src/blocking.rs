@@ -128,6 +128,15 @@ impl BlockingLocks {
     pub fn close(&self) -> Result<(), StoreError> {
         block_on(self.0.close())
     }
+
+    /// See [`Locks::release_tasks`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn release_tasks(&self, tasks: Vec<TaskId>) -> Result<usize, StoreError> {
+        block_on(self.0.release_tasks(tasks))
+    }
 }
 
 /// A [`Task`] whose calls block the calling thread.

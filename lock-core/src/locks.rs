@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::driver::{Actor, Command, Config, Deadline, Look};
 use crate::error::{AcquireError, StoreError, WithLockError};
 use crate::guard::Guard;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, TaskId};
 use crate::process::ProcessSet;
 use crate::request::Request;
 use crate::table::{ClientInfo, Denial, Listing, Why};
@@ -289,6 +289,23 @@ impl Locks {
     pub async fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
         let name = name.into();
         self.inner.ask(|reply| Command::ReleaseTask { name, reply }).await
+    }
+
+    /// Frees all holds and waiters of exactly these tasks, as [`release_task`](Self::release_task)
+    /// does for all of a name, and says how many tasks were given.
+    ///
+    /// Ids are never used again: a task that has ended meanwhile is no error, and a new one of the
+    /// same name is not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it may be done or not.
+    pub async fn release_tasks(&self, tasks: Vec<TaskId>) -> Result<usize, StoreError> {
+        self.inner.ask(|reply| Command::ReleaseTasks { tasks, reply }).await
     }
 
     /// Frees all holds and waiters of clients that are proven dead, and says how many clients that

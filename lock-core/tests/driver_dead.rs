@@ -154,6 +154,23 @@ async fn a_later_task_of_the_same_name_is_spared() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn exactly_the_tasks_of_these_ids_are_released() {
+    let world = World::new();
+    let (victims, _) = world.client();
+    let (other, _) = world.client();
+    other.list().await.unwrap(); // What it knows from now on is old.
+    let held = victims.task("victim").acquire("a").await.unwrap();
+    let spared = victims.task("victim").acquire("b").await.unwrap();
+    let ids = vec![held.task_id().clone()];
+    assert_eq!(other.release_tasks(ids.clone()).await.unwrap(), 1);
+    within("the loss", held.lost()).await;
+    spared.verify().await.unwrap();
+    // Again, it finds nothing.
+    other.release_tasks(ids).await.unwrap();
+    spared.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_was_restored_goes_on_with_rising_fences() {
     let world = World::new();
     let (one, _) = world.client();

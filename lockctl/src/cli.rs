@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use lock_core::{LockSet, Request};
 
-use crate::{duration, launch::SHIM_COMMAND, store::Lease};
+use crate::{
+    acquire::KEEPER_OPTION, duration, keeper::Patience, launch::SHIM_COMMAND, store::Lease,
+};
 
 /// Runs commands under named locks that are kept in a store you already have.
 #[derive(Debug, Parser)]
@@ -53,11 +55,24 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Waits until locks are free, without taking them
     Wait(Wait),
-    /// Frees the locks of a task, and takes it out of the queue; its processes are not ended
+    /// Takes locks for a process that runs already, such as a script, until it gives them back or ends
+    #[command(after_long_help = ACQUIRE_HELP)]
+    Acquire(Acquire),
+    /// Gives back the locks of a process, or frees those of a task
     ///
-    /// Its holder finds its locks lost: `lockctl run` ends its command then. Ends with 1 if there is
-    /// no such task.
+    /// With --pid it gives back what `acquire` took for that process: everything, or what was taken
+    /// with exactly these locks. It ends with 74 if the process does not hold that, for it was lost.
+    ///
+    /// With --task it frees the locks of a task, and takes it out of the queue; its processes are not
+    /// ended. Its holder finds its locks lost: `lockctl run` ends its command then. Ends with 1 if
+    /// there is no such task.
+    #[command(
+        override_usage = "lockctl release --pid PID [LOCKS]\n       lockctl release --task NAME"
+    )]
     Release(Release),
+    /// Ends the processes of a task, and then frees its locks
+    #[command(after_long_help = KILL_HELP)]
+    Kill(Kill),
     /// Creates the store, so that it is there before its first use
     ///
     /// A file is also created when it is first used; a table on a server only by this.
@@ -87,7 +102,9 @@ Examples:
   lockctl list                                           who holds what, who waits for whom
   lockctl why app/blog                                   what keeps a lock from being granted
   lockctl doctor                                         whether all is well
-  lockctl release --task backup-17                       frees the locks of a task
+  lockctl kill --task backup-17                          ends a task, and frees its locks
+  lockctl release --task backup-17                       frees the locks of a task that goes on
+  lockctl acquire --pid $$ -l app/blog || exit           in a script: holds the lock until its end
 
 A lock covers everything below it: app/blog and app/shop have nothing to do with each other, and
 app waits for both.";
@@ -114,45 +131,104 @@ Examples:
   lockctl run -l app/blog -- tar cf blog.tar /srv/blog
   lockctl run --task backup-17 -l app/blog -s mail --wait 10m --log-file backup.log -- ./backup.sh
   lockctl run -l job/cleanup --no-wait -E 0 -- ./cleanup.sh     # skip it if it already runs
-  lockctl run --limit backup=2 --note \"nightly\" -- ./backup.sh";
+  lockctl run --limit backup=2 --note \"nightly\" -- ./backup.sh
+  lockctl run -l job/report -n -E 0 --at-least 1m -- ./report.sh   # by cron, on several hosts";
 
-/// The options of `run`.
+/// What `acquire` promises.
+const ACQUIRE_HELP: &str = "\
+For scripts that cannot be run by `lockctl run` as a whole:
+
+  lockctl acquire --pid $$ -l app/blog || exit
+  …
+  lockctl release --pid $$ || exit
+
+It returns when the locks are granted. A small process stays behind, which renews the lease and gives
+the locks back when the process PID has ended, however it ended. So nothing can leak: from the grant
+on, the store knows PID as the holder. Who finds PID dead frees the locks, also when both it and the
+process that stayed behind were killed with kill -9; and while PID lives nobody of this host takes
+them, whatever became of that process. Until the grant it is the other way round: then only this
+command counts, and when it is killed the request is gone.
+
+A lockctl run by PID is not blocked by these locks.
+
+Exit status: 0 when the locks are held. 75, 69, 78 and 64 are those of `run`.
+
+If the locks are lost (a store that cannot be reached for the time of the lease, `lockctl release
+--task`), PID is not told, but `lockctl release --pid` ends with 74. With --on-lost kill PID and the
+commands that it runs are ended, before others may take the locks.";
+
+/// What `kill` promises.
+const KILL_HELP: &str = "\
+TERM first, KILL after the grace, and nothing is freed before all processes are gone: those that the
+store names for the task, their process groups, and what they run in their own. A `lockctl run` gets
+the signal and passes it on, as if it had been asked to end. A process that is stopped is continued.
+A task that waits leaves the queue. Sub-tasks are ended with their task. No signal ever hits a process
+that got the id of another.
+
+It refuses, and does nothing at all, if one of the tasks of this name runs on another host or in
+another container, may not be signalled by this user, works for other tasks too, or runs this very
+command. `lockctl release` frees locks without ending anybody.
+
+Exit status: 0 when all are gone and their locks free. Besides:
+    1  no such task                        77  refused: nothing was done
+   71  a process did not end: its locks    69  the store cannot be reached
+       are not freed                       78  wrong configuration, or unreadable store";
+
+/// The options of all who ask for locks.
 #[derive(Debug, Args)]
-pub(crate) struct Run {
+pub(crate) struct Asking {
     #[command(flatten)]
     pub(crate) locks: Locks,
-    /// The task's name, by which people see who holds the locks [default: CMD and the pid]
+    /// The task's name, by which people see who holds the locks [default: the command and its pid]
     #[arg(long, value_name = "NAME")]
     pub(crate) task: Option<String>,
     /// Does not wait: ends with 75 if the locks are not free
     #[arg(short, long, conflicts_with = "wait")]
-    pub(crate) no_wait: bool,
+    no_wait: bool,
     /// Waits for at most this long, then ends with 75 [default: as long as it takes]
     #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
-    pub(crate) wait: Option<Duration>,
+    wait: Option<Duration>,
     /// The exit status to use instead of 75 if the locks are not free, or not in time
     #[arg(short = 'E', long, value_name = "N")]
     pub(crate) busy_status: Option<u8>,
-    /// Appends what the command prints (stdout and stderr) to a file, which is created with mode 0640
-    #[arg(long, value_name = "FILE")]
-    pub(crate) log_file: Option<PathBuf>,
-    /// How long the command has between TERM and KILL when it must be ended, for a lock is lost
-    /// [default: 10s]
-    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
-    pub(crate) kill_grace: Option<Duration>,
     /// How long others who cannot see this host wait before they may take it for dead; "none": for
     /// ever [default: 60s]
     #[arg(long, value_name = "DUR")]
     pub(crate) lease: Option<Lease>,
-    /// Keeps the locks for at least this long, however soon the command ends
+    /// How long processes have between TERM and KILL when they must be ended, for a lock is lost
+    /// [default: 10s]
     #[arg(long, value_name = "DUR", value_parser = duration::parse)]
-    pub(crate) at_least: Option<Duration>,
+    pub(crate) kill_grace: Option<Duration>,
     /// A note that people see in the list
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
     /// Says nothing about waiting
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+impl Asking {
+    /// How long to wait.
+    pub(crate) fn patience(&self) -> Patience {
+        match self.wait {
+            _ if self.no_wait => Patience::None,
+            Some(limit) => Patience::For(limit),
+            None => Patience::Endless,
+        }
+    }
+}
+
+/// The options of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+    /// Appends what the command prints (stdout and stderr) to a file, which is created with mode 0640
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Keeps the locks for at least this long from the grant, however soon the command ends by itself
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub(crate) at_least: Option<Duration>,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -161,6 +237,43 @@ pub(crate) struct Run {
         value_name = "CMD"
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The options of `acquire`.
+#[derive(Debug, Args)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+    /// The process that holds the locks: $$ in a shell script
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: u32,
+    /// What happens to the process when its locks are lost
+    #[arg(long, value_name = "WHAT", default_value = "nothing")]
+    pub(crate) on_lost: OnLost,
+    /// What to print when the locks are granted [default: nothing]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) print: Option<Print>,
+    /// Makes it the process that stays behind, for a PID that was started then.
+    #[arg(long = KEEPER_OPTION, hide = true)]
+    pub(crate) keeper_since: Option<u64>,
+}
+
+/// What becomes of a process whose locks are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLost {
+    /// It goes on; `release --pid` ends with 74
+    Nothing,
+    /// It is ended with what it runs: TERM, and KILL after the kill grace
+    Kill,
+}
+
+/// What can be printed of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Print {
+    /// The fencing token, a number that grows with every hold
+    Fence,
+    /// The id of the task, as LOCKCTL_TASK_ID of `run`
+    TaskId,
 }
 
 /// Which locks, in which modes.
@@ -179,6 +292,10 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
+    fn is_empty(&self) -> bool {
+        self.exclusive.is_empty() && self.shared.is_empty() && self.limit.is_empty()
+    }
+
     /// All of them as one request.
     pub(crate) fn request(&self) -> Request {
         let request = Request::from(LockSet::new());
@@ -285,8 +402,51 @@ pub(crate) struct Wait {
 #[derive(Debug, Args)]
 pub(crate) struct Release {
     /// The task's name, as `list` shows it
+    #[arg(
+        long,
+        value_name = "NAME",
+        group = "Locks",
+        conflicts_with_all = ["pid", "exclusive", "shared", "limit"]
+    )]
+    task: Option<String>,
+    /// The process that `acquire` took locks for: $$ in a shell script
+    #[arg(long, value_name = "PID", group = "Locks")]
+    pid: Option<u32>,
+    #[command(flatten)]
+    locks: Locks,
+}
+
+/// What is to be released.
+#[derive(Debug)]
+pub(crate) enum Released<'a> {
+    /// Everything of the tasks of this name.
+    Task(&'a str),
+    /// What was acquired for a process: everything, or what was acquired by this request.
+    Process(u32, Option<Request>),
+}
+
+impl Release {
+    /// What is meant.
+    pub(crate) fn what(&self) -> Released<'_> {
+        match (&self.task, self.pid) {
+            (Some(task), _) => Released::Task(task),
+            (None, Some(pid)) => {
+                Released::Process(pid, (!self.locks.is_empty()).then(|| self.locks.request()))
+            }
+            (None, None) => unreachable!("it is refused when the command line is read"),
+        }
+    }
+}
+
+/// The options of `kill`.
+#[derive(Debug, Args)]
+pub(crate) struct Kill {
+    /// The task's name as `list` shows it, or its id as `list --json` does
     #[arg(long, value_name = "NAME")]
     pub(crate) task: String,
+    /// How long the processes have between TERM and KILL [default: 10s]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub(crate) grace: Option<Duration>,
 }
 
 /// The options of `init`.
@@ -318,6 +478,10 @@ impl Cli {
                 option.display()
             );
             return Err(Self::command().error(ErrorKind::UnknownArgument, message));
+        }
+        if let Command::Release(Release { task: None, pid: None, .. }) = &cli.command {
+            let message = "whose locks? Write --pid $$, or --task NAME";
+            return Err(Self::command().error(ErrorKind::MissingRequiredArgument, message));
         }
         Ok(cli)
     }

@@ -1,6 +1,9 @@
 //! The exit statuses of `lockctl`: which there are, and how the end of a child becomes the end of `lockctl`.
 
-use std::process::ExitCode;
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{ExitCode, ExitStatus},
+};
 
 use rustix::process::{Resource, Rlimit, WaitStatus, setrlimit};
 use signal_hook::low_level::emulate_default_handler;
@@ -22,6 +25,8 @@ pub(crate) enum Exit {
     Lost,
     /// The locks are busy, or were for as long as was to be waited (75, `EX_TEMPFAIL`; `-E` makes it another `Status`).
     Busy,
+    /// What was asked for is refused, and nothing was done (77, `EX_NOPERM`).
+    Refused,
     /// The configuration is bad, or the store unreadable (78, `EX_CONFIG`).
     Config,
     /// CMD was found, and cannot be executed (126).
@@ -34,6 +39,15 @@ impl Exit {
     /// The end of a child as that of `lockctl`.
     pub(crate) fn of_child(status: WaitStatus) -> Self {
         match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Status(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::System,
+        }
+    }
+
+    /// The end of a part of `lockctl` that is a process of its own.
+    pub(crate) fn of_process(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Status(u8::try_from(code).unwrap_or(u8::MAX)),
             (None, Some(signal)) => Exit::Signal(signal),
             (None, None) => Exit::System,
@@ -64,6 +78,7 @@ impl Exit {
             Exit::System => 71,
             Exit::Lost => 74,
             Exit::Busy => 75,
+            Exit::Refused => 77,
             Exit::Config => 78,
             Exit::NotExecutable => 126,
             Exit::NotFound => 127,

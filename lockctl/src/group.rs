@@ -5,9 +5,7 @@ use std::{collections::HashMap, io};
 use procfs::process::{Stat, all_processes};
 use rustix::{
     io::Errno,
-    process::{
-        Pid, Signal, getpgrp, getpid, kill_process, kill_process_group, test_kill_process_group,
-    },
+    process::{Pid, Signal, getpid, kill_process, kill_process_group, test_kill_process_group},
 };
 
 use crate::launch::Grouping;
@@ -88,24 +86,32 @@ impl Group {
     fn scan(self) -> io::Result<(Vec<Pid>, usize)> {
         let all = stats()?;
         let group = match self.grouping {
-            Grouping::Own => self.child,
-            Grouping::Terminal => getpgrp(),
+            Grouping::Own => Some(self.child),
+            Grouping::Terminal => group_of(None),
         };
+        let group = group.map_or(-1, Pid::as_raw_pid);
         let (mut alive, mut zombies) = (Vec::new(), 0);
-        for stat in all.values().filter(|stat| stat.pgrp == group.as_raw_pid()) {
+        for stat in all.values().filter(|stat| stat.pgrp == group) {
             if self.grouping == Grouping::Terminal && !descends(stat, getpid(), &all) {
                 continue;
             }
-            // A process lives on in its other threads when the first one has ended.
-            if matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1 {
-                zombies += 1;
-            } else {
+            if is_alive(stat) {
                 alive.extend(Pid::from_raw(stat.pid));
+            } else {
+                zombies += 1;
             }
         }
         alive.sort_unstable_by_key(|pid| pid.as_raw_pid());
         Ok((alive, zombies))
     }
+}
+
+/// The process group of a process, or of this one; `None` if it is that of another pid namespace.
+///
+/// `unshare --pid` and `nsenter` leave a process in such a group, which rustix does not expect.
+pub(crate) fn group_of(pid: Option<Pid>) -> Option<Pid> {
+    let pid = pid.map(|pid| nix::unistd::Pid::from_raw(pid.as_raw_pid()));
+    Pid::from_raw(nix::unistd::getpgid(pid).ok()?.as_raw())
 }
 
 /// Whether the process is stopped.
@@ -115,13 +121,20 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
         .is_ok_and(|stat| stat.state == 'T')
 }
 
-fn stats() -> io::Result<HashMap<i32, Stat>> {
+/// Whether it lives: zombies do not, but a process does in its other threads when the first has ended.
+pub(crate) fn is_alive(stat: &Stat) -> bool {
+    !matches!(stat.state, 'Z' | 'X' | 'x') || stat.num_threads > 1
+}
+
+/// All processes that can be seen, by their ids.
+pub(crate) fn stats() -> io::Result<HashMap<i32, Stat>> {
     let processes = all_processes().map_err(io::Error::other)?;
     // One that ended meanwhile, or is not ours to see, has no stat.
     Ok(processes.flatten().filter_map(|p| Some((p.pid, p.stat().ok()?))).collect())
 }
 
-fn descends(stat: &Stat, ancestor: Pid, all: &HashMap<i32, Stat>) -> bool {
+/// Whether a process descends from another, as far as all its ancestors are known.
+pub(crate) fn descends(stat: &Stat, ancestor: Pid, all: &HashMap<i32, Stat>) -> bool {
     let mut parent = stat.ppid;
     // A table read while it changes may have a loop in it: no chain is longer than the table.
     for _ in 0..=all.len() {

@@ -15,15 +15,11 @@ use std::{
 
 use lock_core::{
     AcquireError, Guard, LockBackend, Locks, Request, StoreError, Task, TaskId,
-    process::{Process, ProcessSet},
-    table::Blocker,
+    process::ProcessSet, table::Blocker,
 };
 use tokio::{sync::oneshot, time};
 
-use crate::{
-    store::Lease,
-    supervise::{Event, Granted},
-};
+use crate::{kin::Kin, store::Lease, supervise::Event};
 
 /// How often the reason for waiting is looked up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,9 +31,6 @@ const LAST_WORD_INTERVAL: Duration = Duration::from_millis(100);
 ///
 /// What it did not hear of stays in the queue only until somebody sees that this process is gone.
 const WITHDRAWAL_PATIENCE: Duration = Duration::from_secs(5);
-/// The variable by which a nested `lockctl` knows its parent.
-pub(crate) const TASK_ID_VARIABLE: &str = "LOCKCTL_TASK_ID";
-
 /// How long to wait for locks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -55,7 +48,13 @@ pub(crate) struct Plan {
     pub(crate) backend: Arc<dyn LockBackend>,
     pub(crate) task: String,
     pub(crate) note: Option<String>,
+    /// Whom the task is nested in.
+    pub(crate) kin: Kin,
+    /// What the client is called in the table.
+    pub(crate) client: String,
     pub(crate) processes: ProcessSet,
+    /// The processes that count from the grant on, where those are others.
+    pub(crate) heirs: Option<ProcessSet>,
     pub(crate) lease: Lease,
     pub(crate) request: Request,
     pub(crate) patience: Patience,
@@ -101,8 +100,9 @@ async fn keep(
     events: &Sender<Event>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), StoreError> {
-    let Plan { backend, task, note, processes, lease, request, patience, kill_grace } = plan;
-    let builder = Locks::builder(backend).name(task.clone()).processes(processes);
+    let Plan { backend, task, note, kin, client, processes, heirs, .. } = plan;
+    let Plan { lease, request, patience, kill_grace, .. } = plan;
+    let builder = Locks::builder(backend).name(client).processes(processes);
     let locks = match lease {
         Lease::For(length) => builder.lease(length).build(),
         Lease::None => builder.no_lease().build(),
@@ -112,10 +112,11 @@ async fn keep(
         task = task.with_note(note);
     }
     let hold = async {
-        match acquire(&locks, task, request, patience, events).await {
+        let granted = acquire(&locks, task, &kin, request, patience, events).await;
+        match hand_over(&locks, granted, heirs).await {
             Ok(guard) => {
-                let granted = Granted { fence: guard.fence(), task: guard.task_id().clone() };
-                let _ = events.send(Event::Granted(granted));
+                let guard = Arc::new(guard);
+                let _ = events.send(Event::Granted(guard.clone()));
                 let why = watch_over(&guard, kill_grace).await;
                 let _ = events.send(Event::EndRun(why));
                 // Even now it is not given back before the run has ended.
@@ -135,10 +136,24 @@ async fn keep(
     locks.close().await
 }
 
+/// Lets other processes be those that hold the locks, if there are any.
+async fn hand_over(
+    locks: &Locks,
+    granted: Result<Guard, AcquireError>,
+    heirs: Option<ProcessSet>,
+) -> Result<Guard, AcquireError> {
+    let guard = granted?;
+    if let Some(heirs) = heirs {
+        locks.set_processes(heirs).await?;
+    }
+    Ok(guard)
+}
+
 /// Asks for the locks, and tells meanwhile what is in the way.
 async fn acquire(
     locks: &Locks,
     mut task: Task,
+    kin: &Kin,
     request: Request,
     patience: Patience,
     events: &Sender<Event>,
@@ -146,8 +161,8 @@ async fn acquire(
     let began = time::Instant::now();
     // To look for the parent asks the store too, so it counts as waiting.
     let parent = match patience {
-        Patience::For(limit) => time::timeout(limit, parent(locks)).await.unwrap_or(Ok(None)),
-        Patience::None | Patience::Endless => parent(locks).await,
+        Patience::For(limit) => time::timeout(limit, kin.parent(locks)).await.unwrap_or(Ok(None)),
+        Patience::None | Patience::Endless => kin.parent(locks).await,
     };
     if let Some(parent) = parent? {
         task = task.under(&parent);
@@ -213,24 +228,9 @@ async fn watch_over(guard: &Guard, kill_grace: Duration) -> String {
     }
 }
 
-/// The task that this process runs under: by its environment, or where `sudo` cleaned that, by its ancestors.
+/// The task that this process runs under.
 pub(crate) async fn parent(locks: &Locks) -> Result<Option<TaskId>, StoreError> {
-    if let Ok(id) = std::env::var(TASK_ID_VARIABLE) {
-        return Ok(id.parse().ok());
-    }
-    let here = ProcessSet::current().place;
-    let ancestors: Vec<Process> =
-        Process::current().into_iter().flat_map(Process::ancestors).collect();
-    let listing = locks.list().await?;
-    Ok(ancestors.iter().find_map(|ancestor| {
-        let hold = listing.holds.iter().find(|hold| {
-            let set = &hold.client.processes;
-            // A run has two processes, CMD and its lockctl, and one task. Whose locks a service holds
-            // for which of its tasks, its process does not tell.
-            set.place == here && set.processes.len() == 2 && set.processes.contains(ancestor)
-        });
-        hold.map(|hold| hold.task_id.clone())
-    }))
+    Kin::of_this_process().parent(locks).await
 }
 
 /// Why locks were not granted, or the store could not be used.

@@ -1,5 +1,6 @@
 //! `lockctl`: runs commands under named locks. Here is only the way from the command line to a command.
 
+mod acquire;
 mod admin;
 mod cli;
 mod doctor;
@@ -8,11 +9,14 @@ mod exit;
 mod group;
 mod json;
 mod keeper;
+mod kill;
+mod kin;
 mod launch;
 mod list;
 mod notice;
 mod open;
 mod pages;
+mod processes;
 mod run;
 mod signals;
 mod store;
@@ -26,7 +30,7 @@ mod why;
 use std::process::ExitCode;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Released},
     exit::Exit,
     store::{Settings, Surroundings},
 };
@@ -66,7 +70,23 @@ fn main() -> ExitCode {
         Command::Why(options) => return why::why(&settings, options).finish(),
         Command::Watch(options) => return watch::watch(&settings, options).finish(),
         Command::Wait(options) => wait::wait(&settings, options),
-        Command::Release(options) => return admin::release(&settings, &options.task).finish(),
+        Command::Acquire(options) => {
+            return match options.keeper_since {
+                Some(since) => acquire::keep(options, since, &settings),
+                None => acquire::acquire(options),
+            }
+            .finish();
+        }
+        Command::Release(options) => {
+            return match options.what() {
+                Released::Task(task) => admin::release(&settings, task),
+                Released::Process(pid, request) => {
+                    acquire::release(&settings, pid, request.as_ref())
+                }
+            }
+            .finish();
+        }
+        Command::Kill(options) => return kill::kill(&settings, options).finish(),
         Command::Init(options) => return admin::init(&settings, options.group.as_deref()).finish(),
         Command::Shim(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     };

@@ -4,29 +4,32 @@ use std::{
     ffi::OsString,
     path::Path,
     process,
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver},
+    },
     time::{Duration, Instant},
 };
 
 use lock_core::{
-    AcquireError, BackendError, LockSet, RequestError, StoreError,
+    AcquireError, BackendError, Guard, LockSet, RequestError, StoreError,
     process::{Process, ProcessGroup, ProcessSet},
 };
-use rustix::process::{Pid, getpgrp, getpid};
+use rustix::process::{Pid, Signal, getpid};
 
 use crate::{
     cli,
     exit::Exit,
-    keeper::{Keeper, LockError, Patience, Plan, TASK_ID_VARIABLE},
+    group::group_of,
+    keeper::{Keeper, LockError, Plan},
+    kin::{Kin, TASK_ID_VARIABLE},
     launch::{self, EnvChange, Grouping, LaunchError, LogFileError, Shim},
     notice, signals,
     store::{Lease, Settings},
-    supervise::{self, Event, Granted, Watch},
+    supervise::{self, Event, Watch},
     waiting::WaitingLine,
 };
 
-/// The time between TERM and KILL unless somebody says otherwise.
-const KILL_GRACE: Duration = Duration::from_secs(10);
 /// The length of the lease unless somebody says otherwise.
 const LEASE: Lease = Lease::For(Duration::from_mins(1));
 
@@ -36,12 +39,8 @@ enum RunError {
     /// A bad lock name or set of locks.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// A grace that is longer than what is left of a lease when it cannot be renewed.
-    #[error(
-        "a kill grace of {grace:?} does not fit a lease of {lease:?}: the lease must be at least \
-         {shortest:?}, or the grace shorter"
-    )]
-    Grace { grace: Duration, lease: Duration, shortest: Duration },
+    #[error(transparent)]
+    Grace(#[from] GraceError),
     /// A store that cannot be opened.
     #[error(transparent)]
     Open(#[from] BackendError),
@@ -56,10 +55,22 @@ enum RunError {
     System { doing: &'static str, source: std::io::Error },
 }
 
+/// A kill grace that is longer than what is left of a lease when it cannot be renewed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a kill grace of {grace:?} does not fit a lease of {lease:?}: the lease must be at least \
+     {shortest:?}, or the grace shorter"
+)]
+pub(crate) struct GraceError {
+    grace: Duration,
+    lease: Duration,
+    shortest: Duration,
+}
+
 impl RunError {
     fn exit(self) -> Exit {
         match self {
-            Self::Request(_) | Self::Grace { .. } => Exit::Usage,
+            Self::Request(_) | Self::Grace(_) => Exit::Usage,
             Self::Open(error) => LockError::Open(error).exit(),
             Self::Log(_) => Exit::Config,
             Self::Launch(error) => error.exit(),
@@ -77,33 +88,32 @@ pub(crate) fn run(options: &cli::Run, settings: &Settings) -> Exit {
 }
 
 fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError> {
-    let request = options.locks.request();
+    let asking = &options.asking;
+    let request = asking.locks.request();
     let locks = request.locks()?.clone();
-    let task = options.task.clone().unwrap_or_else(|| default_name(&options.command));
-    let kill_grace = options.kill_grace.or(settings.kill_grace).unwrap_or(KILL_GRACE);
-    let lease = options.lease.or(settings.lease).unwrap_or(LEASE);
+    let task = asking.task.clone().unwrap_or_else(|| default_name(&options.command));
+    let kill_grace = asking.kill_grace(settings);
+    let lease = asking.lease(settings);
     check_grace(kill_grace, lease)?;
-    let watch = Watch { name: &task, kill_grace, quiet: options.quiet };
     let backend = settings.open()?;
     let log = options.log_file.as_deref().map(launch::open_log_file).transpose()?;
     // The signals first: none may be missed between the shim's start and the end.
     let (sender, events) = mpsc::channel();
-    signals::watch(sender.clone())
+    signals::watch(sender.clone(), &[])
         .map_err(|source| RunError::System { doing: "receive signals", source })?;
     let mut shim = Shim::spawn(&options.command, log.as_ref(), Grouping::here())?;
 
     let plan = Plan {
         backend,
         task: task.clone(),
-        note: options.note.clone(),
+        note: asking.note.clone(),
+        kin: Kin::of_this_process(),
+        client: task.clone(),
         processes: processes(&shim),
+        heirs: None,
         lease,
         request,
-        patience: match options.wait {
-            _ if options.no_wait => Patience::None,
-            Some(limit) => Patience::For(limit),
-            None => Patience::Endless,
-        },
+        patience: asking.patience(),
         kill_grace,
     };
     let keeper = match Keeper::start(plan, sender) {
@@ -113,8 +123,8 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
             return Err(RunError::System { doing: "start a thread", source });
         }
     };
-    let granted = match wait_for_locks(&mut shim, &events, &locks, options, settings) {
-        Ok(granted) => granted,
+    let guard = match wait_for_locks(&mut shim, &events, &locks, asking, settings) {
+        Ok(guard) => guard,
         Err(exit) => {
             shim.withdraw();
             keeper.withdraw();
@@ -122,16 +132,18 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
         }
     };
     let held_since = Instant::now();
-    let end = shim
-        .start(&environment(&task, &granted, settings))
+    let watch = Watch { name: &task, guard: &guard, kill_grace, quiet: asking.quiet };
+    let over = shim
+        .start(&environment(&task, &guard, settings))
         .and_then(|started| supervise::until_end(started, &events, &watch));
-    if let Some(least) = options.at_least {
-        linger(held_since + least, &events);
+    let was_asked = over.as_ref().is_ok_and(|over| over.was_asked);
+    if let Some(least) = options.at_least.filter(|_| !was_asked) {
+        linger(held_since.checked_add(least), &events);
     }
     if let Err(error) = keeper.finish() {
         say_not_given_back(&task, &error);
     }
-    Ok(end?)
+    Ok(over?.exit)
 }
 
 /// Waits for the grant; else says how `lockctl` has to end.
@@ -139,9 +151,9 @@ fn wait_for_locks(
     shim: &mut Shim,
     events: &Receiver<Event>,
     locks: &LockSet,
-    options: &cli::Run,
+    asking: &cli::Asking,
     settings: &Settings,
-) -> Result<Granted, Exit> {
+) -> Result<Arc<Guard>, Exit> {
     let mut line = WaitingLine::new(locks, settings.describe());
     loop {
         // The keeper only ends after it was told to.
@@ -151,23 +163,16 @@ fn wait_for_locks(
             return Err(exit);
         }
         match event {
-            Event::Granted(granted) => {
+            Event::Granted(guard) => {
                 line.clear();
-                return Ok(granted);
+                return Ok(guard);
             }
             Event::Refused(error) => {
                 line.clear();
-                let busy = error.is_busy();
-                let error = LockError::from(error);
-                error.say();
-                let status = options.busy_status.or(settings.busy_status);
-                return Err(match status.filter(|_| busy) {
-                    Some(status) => Exit::Status(status),
-                    None => error.exit(),
-                });
+                return Err(asking.refused(error, settings));
             }
-            Event::Blocked(blocked) if !options.quiet => line.update(&blocked),
-            Event::Blocked(_) | Event::Signal(_) | Event::EndRun(_) => {}
+            Event::Blocked(blocked) if !asking.quiet => line.update(&blocked),
+            _ => {}
         }
     }
 }
@@ -184,29 +189,54 @@ fn processes(shim: &Shim) -> ProcessSet {
     match shim.grouping() {
         Grouping::Own => set.groups.push(ProcessGroup::led_by(child)),
         // A job of its own: only its processes can be in the group.
-        Grouping::Terminal if getpgrp() == getpid() => {
-            set.groups.push(ProcessGroup(pid(getpgrp()), child.1));
+        Grouping::Terminal if group_of(None) == Some(getpid()) => {
+            set.groups.push(ProcessGroup(pid(getpid()), child.1));
         }
         Grouping::Terminal => {}
     }
     set
 }
 
+impl cli::Asking {
+    /// The time between TERM and KILL.
+    pub(crate) fn kill_grace(&self, settings: &Settings) -> Duration {
+        settings.kill_grace(self.kill_grace)
+    }
+
+    /// The length of the lease.
+    pub(crate) fn lease(&self, settings: &Settings) -> Lease {
+        self.lease.or(settings.lease).unwrap_or(LEASE)
+    }
+
+    /// Says why the locks were not granted, and how `lockctl` ends for it.
+    pub(crate) fn refused(&self, error: AcquireError, settings: &Settings) -> Exit {
+        let busy = error.is_busy();
+        let error = LockError::from(error);
+        error.say();
+        let status = self.busy_status.or(settings.busy_status);
+        status.filter(|_| busy).map_or_else(|| error.exit(), Exit::Status)
+    }
+}
+
 /// Between the last renewal that can have succeeded and the end of the lease there must be time to end CMD.
-fn check_grace(grace: Duration, lease: Lease) -> Result<(), RunError> {
+pub(crate) fn check_grace(grace: Duration, lease: Lease) -> Result<(), GraceError> {
     let Lease::For(lease) = lease else { return Ok(()) };
     // It is renewed after a third of its length, and a tenth is kept back for clocks that differ.
     let shortest = (grace + Duration::from_secs(2)) * 2;
-    if lease < shortest { Err(RunError::Grace { grace, lease, shortest }) } else { Ok(()) }
+    if lease < shortest { Err(GraceError { grace, lease, shortest }) } else { Ok(()) }
 }
 
-/// Keeps the locks until then, unless somebody wants an end.
-fn linger(until: Instant, events: &Receiver<Event>) {
+/// Keeps the locks until then, or without end, unless somebody wants one.
+fn linger(until: Option<Instant>, events: &Receiver<Event>) {
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let left =
+            until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
         match events.recv_timeout(left) {
             Ok(Event::EndRun(_)) | Err(_) => return,
             Ok(Event::Signal(received)) if received.asks_to_end() => return,
+            Ok(Event::Signal(received)) if received.signal == Some(Signal::TSTP) => {
+                supervise::stop_ourselves();
+            }
             Ok(_) => {}
         }
     }
@@ -221,12 +251,12 @@ fn say_not_given_back(task: &str, error: &StoreError) {
 }
 
 /// What CMD learns of its run.
-fn environment(task: &str, granted: &Granted, settings: &Settings) -> Vec<EnvChange> {
+fn environment(task: &str, guard: &Guard, settings: &Settings) -> Vec<EnvChange> {
     let of_store = settings.for_child().map(|(name, value)| (name.into(), value));
     let of_run = [
         ("LOCKCTL_TASK", task.to_owned()),
-        (TASK_ID_VARIABLE, granted.task.to_string()),
-        ("LOCKCTL_FENCE", granted.fence.to_string()),
+        (TASK_ID_VARIABLE, guard.task_id().to_string()),
+        ("LOCKCTL_FENCE", guard.fence().to_string()),
     ];
     let of_run = of_run.map(|(name, value)| (name.into(), Some(value.into())));
     of_store.into_iter().chain(of_run).collect()

@@ -2,7 +2,7 @@
 
 use std::{io, sync::mpsc::Sender, thread};
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp};
+use rustix::process::{Pid, Signal};
 use signal_hook::{
     consts::{
         SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
@@ -11,7 +11,7 @@ use signal_hook::{
     iterator::{SignalsInfo, exfiltrator::WithOrigin, exfiltrator::origin::Origin},
 };
 
-use crate::{launch::Grouping, supervise::Event};
+use crate::{group::group_of, launch::Grouping, supervise::Event};
 
 /// The signals that are passed on to the child.
 const PASSED_ON: [i32; 10] =
@@ -30,11 +30,12 @@ pub(crate) struct Received {
 ///
 /// Signals that were ignored when `lockctl` started are left so, as `nohup` wants it, and the child
 /// inherits that. Two exceptions: SIGCHLD, which `lockctl` needs, and SIGPIPE, which the Rust runtime
-/// takes before `main`: CMD always gets the default of both.
-pub(crate) fn watch(events: Sender<Event>) -> io::Result<()> {
+/// takes before `main`: CMD always gets the default of both. And those that are needed by who calls.
+pub(crate) fn watch(events: Sender<Event>, needed: &[Signal]) -> io::Result<()> {
     let ignored = ignored_at_start()?;
     let is_ignored = |signal: i32| ignored & (1 << (signal - 1)) != 0;
-    let wanted = PASSED_ON.into_iter().filter(|signal| !is_ignored(*signal)).chain([SIGCHLD]);
+    let needed = needed.iter().map(|signal| signal.as_raw()).chain([SIGCHLD]);
+    let wanted = PASSED_ON.into_iter().filter(|signal| !is_ignored(*signal)).chain(needed);
     let mut signals = SignalsInfo::<WithOrigin>::new(wanted)?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         loop {
@@ -61,7 +62,7 @@ impl Received {
         match (grouping, self.sender) {
             (Grouping::Own, _) => true,
             (Grouping::Terminal, None) => false,
-            (Grouping::Terminal, Some(sender)) => getpgid(Some(sender)) != Ok(getpgrp()),
+            (Grouping::Terminal, Some(sender)) => group_of(Some(sender)) != group_of(None),
         }
     }
 

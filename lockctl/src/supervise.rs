@@ -1,11 +1,14 @@
 //! The run: what happens from CMD's start until no process of its group lives.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
-use lock_core::{AcquireError, TaskId};
+use lock_core::{AcquireError, Guard};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitOptions, WaitStatus, wait},
@@ -28,28 +31,26 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How late at most, for a process of the run whose parent is alive and not of the run.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// The signals by which somebody who is done with a run says so.
+const TO_END: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
 /// What a run has to react to.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A signal arrived.
     Signal(Received),
     /// The locks are held.
-    Granted(Granted),
+    Granted(Arc<Guard>),
     /// They will not be.
     Refused(AcquireError),
     /// They are waited for.
     Blocked(Blocked),
     /// The run has to be ended, for a lock is lost or will be; with the reason for people.
     EndRun(String),
-}
-
-/// What a run is to know of its locks.
-#[derive(Debug)]
-pub(crate) struct Granted {
-    /// The fencing token.
-    pub(crate) fence: u64,
-    /// The task that holds them.
-    pub(crate) task: TaskId,
+    /// A process has ended that is watched: the one that locks were acquired for.
+    Ended,
+    /// Nobody waits for the grant any more: the `lockctl acquire` that did is gone.
+    Abandoned,
 }
 
 /// How a run is watched.
@@ -57,10 +58,21 @@ pub(crate) struct Granted {
 pub(crate) struct Watch<'a> {
     /// What people call the run: the task's name.
     pub(crate) name: &'a str,
+    /// Its locks.
+    pub(crate) guard: &'a Guard,
     /// The time between TERM and KILL when the run has to be ended.
     pub(crate) kill_grace: Duration,
     /// Whether to say nothing about processes that outlive CMD.
     pub(crate) quiet: bool,
+}
+
+/// How a run was.
+#[derive(Debug)]
+pub(crate) struct Over {
+    /// How `lockctl` has to end.
+    pub(crate) exit: Exit,
+    /// Whether somebody asked it to end.
+    pub(crate) was_asked: bool,
 }
 
 /// Reacts to an event before CMD is started; says how `lockctl` has to end if nothing comes of the run.
@@ -69,7 +81,6 @@ pub(crate) struct Watch<'a> {
 pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
     match event {
         Event::EndRun(_) => Some(Exit::Lost),
-        Event::Granted(_) | Event::Refused(_) | Event::Blocked(_) => None,
         Event::Signal(received) => match received.signal {
             None => shim.ended().map(Exit::of_child),
             Some(signal) if received.asks_to_end() => Some(Exit::Signal(signal.as_raw())),
@@ -79,10 +90,11 @@ pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
             }
             Some(_) => None,
         },
+        _ => None,
     }
 }
 
-/// Watches over a started CMD until its whole group is gone; says how `lockctl` has to end.
+/// Watches over a started CMD until its whole group is gone; says how that was.
 ///
 /// # Errors
 ///
@@ -91,10 +103,18 @@ pub(crate) fn until_end(
     started: Started,
     events: &Receiver<Event>,
     watch: &Watch<'_>,
-) -> Result<Exit, LaunchError> {
+) -> Result<Over, LaunchError> {
     let group = Group::new(started.pid(), started.grouping());
-    let mut run =
-        Run { started, group, watch, ended: None, ending: None, look_again: LOOK_AGAIN_MIN };
+    let mut run = Run {
+        started,
+        group,
+        watch,
+        ended: None,
+        ending: None,
+        is_held_back: false,
+        was_asked: false,
+        look_again: LOOK_AGAIN_MIN,
+    };
     while !run.is_over() {
         let event = match run.next_look() {
             None => events.recv().map_err(RecvTimeoutError::from),
@@ -118,6 +138,9 @@ struct Run<'a> {
     watch: &'a Watch<'a>,
     ended: Option<Ended>,
     ending: Option<Ending>,
+    /// Whether CMD is stopped until it is certain that the locks are still held.
+    is_held_back: bool,
+    was_asked: bool,
     look_again: Duration,
 }
 
@@ -143,9 +166,12 @@ impl Run<'_> {
                 notice::say(format_args!("ending {}: {why}", self.watch.name));
                 self.end(true);
             }
-            Event::Granted(_) | Event::Refused(_) | Event::Blocked(_) => {}
             Event::Signal(received) => {
                 let Some(signal) = received.signal else { return };
+                self.was_asked |= TO_END.contains(&signal);
+                if signal == Signal::CONT && self.ended.is_none() && self.holds_back() {
+                    return;
+                }
                 match &self.ended {
                     // CMD is over, and somebody wants us to be: its background processes may ignore
                     // Ctrl-C, as a script's do, and would keep the locks for ever.
@@ -157,6 +183,7 @@ impl Run<'_> {
                     None => {}
                 }
             }
+            _ => {}
         }
     }
 
@@ -165,6 +192,7 @@ impl Run<'_> {
         self.signal_all(Signal::TERM);
         // What is stopped could not end in peace.
         self.signal_all(Signal::CONT);
+        self.is_held_back = false;
         let kill_at = Instant::now() + self.watch.kill_grace;
         match &mut self.ending {
             Some(ending) => ending.lost |= lost,
@@ -172,11 +200,27 @@ impl Run<'_> {
         }
     }
 
+    /// After a stop: whether CMD has to be stopped again, because its lease may have ended meanwhile.
+    ///
+    /// `fg` continues the whole group at once, so CMD runs for the moment that this takes.
+    fn holds_back(&mut self) -> bool {
+        if self.ending.is_none() && !self.is_held_back && self.watch.guard.check().is_err() {
+            self.is_held_back = true;
+            self.signal_all(Signal::STOP);
+        }
+        self.is_held_back
+    }
+
     /// Takes in what the children did, and says whether nothing of the run lives.
     fn is_over(&mut self) -> bool {
         let has_children = self.reap();
         if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
             self.signal_all(Signal::KILL);
+        }
+        // To check asks the store, if it is in doubt; if the locks are lost the run is ended.
+        if self.is_held_back && self.watch.guard.check().is_ok() {
+            self.is_held_back = false;
+            self.signal_all(Signal::CONT);
         }
         let Some(ended) = &mut self.ended else { return false };
         let members = if has_children { self.group.members() } else { Ok(Members::Gone) };
@@ -217,6 +261,7 @@ impl Run<'_> {
         if by_job_control && has_terminal() && is_stopped(pid) {
             // The shell has to see that the job is stopped. Its `fg` continues us, and we the child.
             stop_ourselves();
+            self.holds_back();
         }
         if status.exited() || status.signaled() {
             let at = Instant::now();
@@ -233,7 +278,8 @@ impl Run<'_> {
             if ended.is_said || notice <= now { again } else { again.min(notice) }
         });
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.max(now + LOOK_AGAIN_MIN));
-        lingering.into_iter().chain(kill).min()
+        let held_back = self.is_held_back.then_some(now + LOOK_AGAIN_MIN);
+        lingering.into_iter().chain(kill).chain(held_back).min()
     }
 
     fn signal_all(&self, signal: Signal) {
@@ -242,16 +288,17 @@ impl Run<'_> {
         }
     }
 
-    fn result(self) -> Result<Exit, LaunchError> {
+    fn result(self) -> Result<Over, LaunchError> {
         if let Some(failure) = self.started.failure() {
             return Err(failure);
         }
         let lost = self.ending.is_some_and(|ending| ending.lost);
-        Ok(match self.ended {
+        let exit = match self.ended {
             _ if lost => Exit::Lost,
             Some(ended) => Exit::of_child(ended.status),
             None => Exit::System,
-        })
+        };
+        Ok(Over { exit, was_asked: self.was_asked })
     }
 }
 
@@ -269,7 +316,7 @@ fn has_terminal() -> bool {
 }
 
 /// Stops this process until somebody continues it.
-fn stop_ourselves() {
+pub(crate) fn stop_ourselves() {
     // It cannot fail for ourselves; if it did, we would only go on.
     let _ = low_level::raise(SIGSTOP);
 }

@@ -277,13 +277,11 @@ impl Actor {
     fn apply_extra(&mut self, draft: &mut Draft, extra: &mut Extra, as_of: Moment) -> bool {
         match &mut extra.what {
             What::ReleaseTask { name, tasks, .. } => {
-                if tasks.is_none() {
-                    if as_of < extra.began || self.suspect {
-                        return false;
-                    }
-                    *tasks = Some(draft.table.tasks_named(name));
+                if as_of < extra.began || self.suspect {
+                    return false;
                 }
-                draft.apply(&Op::ReleaseTasks(tasks.clone().unwrap_or_default()));
+                let tasks = tasks.get_or_insert_with(|| draft.table.tasks_named(name));
+                draft.apply(&Op::ReleaseTasks(tasks.clone()));
                 true
             }
             What::Downgrade { id, .. } => {

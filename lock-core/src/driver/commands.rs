@@ -42,6 +42,9 @@ impl Actor {
             Command::ReleaseTask { name, reply } => {
                 self.extra(What::ReleaseTask { name, tasks: None, reply });
             }
+            Command::ReleaseTasks { tasks, reply } => {
+                self.extra(What::ReleaseTask { name: String::new(), tasks: Some(tasks), reply });
+            }
             Command::Sweep { reply } => self.extra(What::Sweep { swept: HashSet::new(), reply }),
             Command::SetProcesses { processes, reply } => {
                 self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });

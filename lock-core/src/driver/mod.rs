@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::backend::{LockBackend, Version};
 use crate::clock::Clock;
 use crate::error::{StoreError, VerifyError};
-use crate::ids::ClientId;
+use crate::ids::{ClientId, TaskId};
 use crate::process::{Liveness, ProcessSet};
 use crate::table::{Acquire, ClientInfo, ClientView, HoldView, LockTable, Op, Stamp};
 
@@ -74,6 +74,10 @@ pub(crate) enum Command {
     },
     ReleaseTask {
         name: String,
+        reply: DoneReply<usize>,
+    },
+    ReleaseTasks {
+        tasks: Vec<TaskId>,
         reply: DoneReply<usize>,
     },
     /// Sweeps everybody who is proven dead.
@@ -145,6 +149,7 @@ impl fmt::Debug for Command {
             Self::Downgrade { .. } => "Downgrade",
             Self::Verify { .. } => "Verify",
             Self::ReleaseTask { .. } => "ReleaseTask",
+            Self::ReleaseTasks { .. } => "ReleaseTasks",
             Self::Sweep { .. } => "Sweep",
             Self::SetProcesses { .. } => "SetProcesses",
             Self::Query(_) => "Query",

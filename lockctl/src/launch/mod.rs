@@ -21,8 +21,7 @@ use std::{
 
 use rustix::{
     process::{
-        Pid, Signal, WaitOptions, WaitStatus, getpgrp, getpid, kill_process, set_child_subreaper,
-        waitpid,
+        Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, waitpid,
     },
     termios::tcgetpgrp,
 };
@@ -31,7 +30,7 @@ pub(crate) use channel::EnvChange;
 pub(crate) use log_file::{LogFileError, open as open_log_file};
 pub(crate) use shim::run as run_shim;
 
-use crate::{exit::Exit, store::STORE_VARIABLE};
+use crate::{exit::Exit, group::group_of, store::STORE_VARIABLE};
 
 /// The hidden command that makes `lockctl` the shim.
 pub(crate) const SHIM_COMMAND: &str = "__shim";
@@ -50,7 +49,8 @@ impl Grouping {
     /// That which fits where `lockctl` was started.
     pub(crate) fn here() -> Self {
         let foreground = File::open("/dev/tty").ok().and_then(|tty| tcgetpgrp(tty).ok());
-        if foreground == Some(getpgrp()) { Grouping::Terminal } else { Grouping::Own }
+        let is_ours = foreground.is_some() && foreground == group_of(None);
+        if is_ours { Grouping::Terminal } else { Grouping::Own }
     }
 }
 

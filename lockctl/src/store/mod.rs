@@ -23,6 +23,9 @@ pub(crate) const STORE_VARIABLE: &str = "LOCKCTL_STORE";
 /// The variable that names a namespace.
 pub(crate) const NAMESPACE_VARIABLE: &str = "LOCKCTL_NAMESPACE";
 
+/// The time between TERM and KILL unless somebody says otherwise.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+
 /// What a command works with.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -162,6 +165,11 @@ impl Settings {
             kill_grace: user.kill_grace.or(system.kill_grace),
             lease: user.lease.or(system.lease),
         })
+    }
+
+    /// The time between TERM and KILL: that chosen, or the configured one.
+    pub(crate) fn kill_grace(&self, chosen: Option<Duration>) -> Duration {
+        chosen.or(self.kill_grace).unwrap_or(KILL_GRACE)
     }
 
     /// What CMD's environment says of the store: `None` is a variable to be removed.

@@ -47,7 +47,7 @@ pub(crate) fn blocks(page: &str, text: &str) -> Vec<Block> {
             let language = match language.split(',').next().unwrap_or_default() {
                 "console" => Language::Console,
                 "sh" => Language::Script,
-                "rust" | "sql" | "text" | "toml" | "json" => Language::Other,
+                "ini" | "rust" | "sql" | "text" | "toml" | "json" => Language::Other,
                 other => panic!("{place}: {other:?} is no language of these pages"),
             };
             blocks.push(Block { place, language, needs: needs.take(), text: text.join("\n") });

@@ -12,7 +12,8 @@ use crate::page::{Block, Language, Step, matches};
 
 const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
 /// The scripts that are under locks in the pages; they are the reader's own.
-const SCRIPTS: [&str; 5] = ["backup.sh", "restart.sh", "update.sh", "cleanup.sh", "report.sh"];
+const SCRIPTS: [&str; 6] =
+    ["backup.sh", "restart.sh", "update.sh", "cleanup.sh", "report.sh", "upload.sh"];
 /// What ends what a command prints.
 const MARK: &str = "\u{1e}";
 /// How the pages call this host.

@@ -1,8 +1,11 @@
 //! What is true of locks whatever store they are in.
 
+mod acquire;
+mod circumstances;
 mod commands;
 mod crashes;
 mod crowds;
+mod kill;
 mod modes;
 mod nested;
 mod options;

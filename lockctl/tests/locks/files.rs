@@ -5,6 +5,8 @@ mod doctor;
 mod pages;
 mod replaced;
 mod screen;
+mod services;
+mod stopped;
 mod tmux;
 mod unusable;
 mod users;

@@ -13,13 +13,16 @@ use crate::{
 };
 
 /// Every command that uses a store.
-const ALL: [&str; 7] = [
+const ALL: [&str; 10] = [
     "run -l one -- touch started",
+    "acquire --pid 1 -l one",
     "list",
     "list --json",
     "why one",
     "wait one",
     "release --task x",
+    "release --pid 1",
+    "kill --task x",
     "init",
 ];
 

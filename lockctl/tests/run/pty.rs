@@ -22,6 +22,8 @@ use crate::world::{World, poll};
 
 /// Ctrl-C.
 pub(crate) const CTRL_C: &str = "\x03";
+/// Ctrl-Z.
+pub(crate) const CTRL_Z: &str = "\x1a";
 
 /// A bash that leads the session of a terminal.
 pub(crate) struct Terminal {

@@ -121,9 +121,9 @@ fn a_lease_of_none_is_no_obstacle_where_death_can_be_seen() {
 #[test]
 fn help_is_for_newcomers() {
     let scene = Scene::new();
-    for arguments in
-        ["--help", "run --help", "list --help", "wait --help", "release --help", "init --help"]
-    {
+    for arguments in ["", "run", "acquire", "list", "wait", "release", "kill", "init"] {
+        let arguments = format!("{arguments} --help");
+        let arguments = arguments.as_str();
         let output = scene.output(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments}: {}", stderr(&output));
         assert!(stdout(&output).contains("Usage: lockctl"), "{arguments}");

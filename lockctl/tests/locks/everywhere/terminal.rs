@@ -1,11 +1,13 @@
-//! Ctrl-C in a terminal: it stops the script, and gives back or withdraws what the run has asked for.
+//! Ctrl-C and Ctrl-Z in a terminal: what becomes of the locks of a run, and of its place in the queue.
 
-use std::os::unix::process::ExitStatusExt;
+use std::{os::unix::process::ExitStatusExt, thread, time::Duration};
+
+use rustix::process::Pid;
 
 use crate::{
-    pty::{CTRL_C, Terminal},
+    pty::{CTRL_C, CTRL_Z, Terminal},
     scene::Scene,
-    world::{content, poll},
+    world::{content, poll, state},
 };
 
 #[test]
@@ -57,5 +59,86 @@ fn the_waiting_line_is_written_in_place_and_taken_away() {
         script.screen().ends_with("\r\x1b[Kit runs\r\n").then_some(())
     });
     assert_eq!(script.screen().matches('\n').count(), 1, "{:?}", script.screen());
+    scene.assert_free();
+}
+
+/// Starts a run whose command tells its pid and its parent's, and echoes; returns these pids.
+fn start_in(terminal: &mut Terminal, scene: &Scene, options: &str) -> [Pid; 2] {
+    terminal
+        .type_in(&format!("\"$LOCKCTL\" run {options} -- sh -c 'echo $$ $PPID >pids; exec cat'\n"));
+    let pids = content(&scene.path("pids"));
+    std::fs::remove_file(scene.path("pids")).unwrap();
+    let pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    [pids[0], pids[1]].map(|pid| Pid::from_raw(pid).unwrap())
+}
+
+#[test]
+fn after_a_stop_that_was_longer_than_the_lease_the_store_is_asked_first() {
+    let scene = Scene::new();
+    let options = "--lease 5s --kill-grace 100ms";
+    let mut kept = Terminal::bash(&scene.world, &["-i"]);
+    let mut lost = Terminal::bash(&scene.world, &["-i"]);
+    let kept_pids = start_in(&mut kept, &scene, &format!("--task kept -l one {options}"));
+    let lost_pids = start_in(&mut lost, &scene, &format!("--task lost -l two {options}"));
+    for (terminal, pids) in [(&mut kept, kept_pids), (&mut lost, lost_pids)] {
+        terminal.type_in(CTRL_Z);
+        for pid in pids {
+            poll("both are stopped", || (state(pid) == Some('T')).then_some(()));
+        }
+    }
+    thread::sleep(Duration::from_secs(6)); // Longer than the lease, which runs while they are stopped.
+    // Whoever can see them does not take their locks.
+    scene.assert_ends("run -n -l one -- true", 75);
+    scene.assert_ends("release --task lost", 0);
+    kept.type_in("fg\n");
+    lost.type_in("fg\n");
+    for pid in kept_pids {
+        poll("it goes on", || (state(pid) == Some('S')).then_some(()));
+    }
+    kept.type_in("typed\n");
+    poll("it is echoed by the terminal and by cat", || {
+        (kept.screen().matches("typed").count() == 2).then_some(())
+    });
+    lost.shows("ending lost: its locks are lost");
+    lost.type_in("echo status=$?\n");
+    lost.shows("status=74");
+    assert_eq!(scene.list().holders(), ["kept"]);
+    kept.type_in(CTRL_C);
+    poll("nothing is held", || scene.list().is_empty().then_some(()));
+    for terminal in [&mut kept, &mut lost] {
+        terminal.type_in("exit\n");
+        terminal.wait();
+    }
+}
+
+#[test]
+fn a_stopped_job_can_be_killed() {
+    let scene = Scene::new();
+    let mut bash = Terminal::bash(&scene.world, &["-i"]);
+    let pids = start_in(&mut bash, &scene, "--task job -l one");
+    bash.type_in(CTRL_Z);
+    for pid in pids {
+        poll("both are stopped", || (state(pid) == Some('T')).then_some(()));
+    }
+    scene.assert_ends("kill --task job", 0);
+    scene.assert_free();
+    bash.type_in("\n");
+    bash.shows("Terminated");
+    bash.type_in("exit\n");
+    bash.wait();
+}
+
+#[test]
+fn ctrl_c_while_a_script_acquires_stops_the_script_and_leaves_the_queue() {
+    let scene = Scene::new();
+    let mut holder = scene.hold("--task holder -l one");
+    let text = "\"$LOCKCTL\" acquire --pid $$ --task job -l one\necho went on >after\n";
+    let mut script = Terminal::script(&scene.world, text);
+    scene.until_waiting("job");
+    script.type_in(CTRL_C);
+    assert_eq!(script.wait().signal(), Some(2));
+    poll("the queue is empty", || scene.list().waiting().is_empty().then_some(()));
+    assert!(!scene.path("after").exists());
+    holder.end();
     scene.assert_free();
 }

@@ -97,3 +97,38 @@ fn the_members_of_the_group_exclude_each_other() {
     ann.end();
     assert!(List::of(&mut users.member(1001, "list --json")).is_empty());
 }
+
+#[test]
+fn nobody_ends_what_belongs_to_others_save_root() {
+    let Some(users) = Users::new() else { return };
+    let mut init = users.scene.lockctl(&format!("--store {} init --group {GROUP}", users.store()));
+    assert_eq!(init.output().unwrap().status.code(), Some(0));
+    let mut ann = users.ask(1001, "--task ann -l one");
+    ann.command_pid();
+    let mut script = users.scene.world.program("setpriv");
+    let groups = format!("--groups={}", users.group_id);
+    script.args(["--reuid", "1001", "--regid", "1001", &groups, "sh", "-c"]);
+    let text = r#""$0" acquire --pid $$ --task script -l two || exit; echo $$; exec cat"#;
+    script.arg(text).arg(&users.program).env("LOCKCTL_STORE", users.store());
+    let mut script = users.scene.start(&mut script);
+    let pid = script.command_pid().as_raw_pid();
+
+    for task in ["ann", "script"] {
+        let output = users.member(1002, &format!("kill --task {task}")).output().unwrap();
+        assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+        let message = stderr(&output);
+        assert!(message.contains(&format!("{task} belongs to another user (pid ")), "{message}");
+    }
+    let output = users.member(1002, &format!("release --pid {pid}")).output().unwrap();
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+    let list = List::of(&mut users.member(1002, "list --json"));
+    assert_eq!(list.holders(), ["ann", "script"]);
+
+    let output = users.member(1001, &format!("release --pid {pid}")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let store = users.store();
+    users.scene.assert_ends(&format!("--store {store} kill --task ann"), 0);
+    ann.wait();
+    assert!(List::of(&mut users.member(1001, "list --json")).is_empty());
+    script.end();
+}

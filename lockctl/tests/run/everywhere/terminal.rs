@@ -5,11 +5,9 @@ use std::{fs, os::unix::process::ExitStatusExt};
 use rustix::process::{Pid, getpgid};
 
 use crate::{
-    pty::{CTRL_C, Terminal},
+    pty::{CTRL_C, CTRL_Z, Terminal},
     world::{World, content, is_dead, poll, state},
 };
-
-const CTRL_Z: &str = "\x1a";
 
 fn pid_in(world: &World, file: &str) -> Pid {
     Pid::from_raw(content(&world.path(file)).trim().parse().unwrap()).unwrap()
@@ -97,5 +95,32 @@ fn background_processes_of_the_run_are() {
     assert!(!world.path("after").exists());
     terminal.type_in(CTRL_C);
     poll("the background process is ended", || is_dead(child).then_some(()));
+    terminal.wait();
+}
+
+#[test]
+fn a_program_that_takes_the_keyboard_for_itself_can() {
+    let world = World::new();
+    let mut terminal = Terminal::bash(&world, &["-i"]);
+    // As an editor does: no echo, no keys that signal, and Ctrl-Z by signalling its own group.
+    let editor = "saved=$(stty -g </dev/tty); stty raw -echo </dev/tty; echo up >up; \
+                  key=$(dd bs=1 count=1 2>/dev/null </dev/tty); stty $saved </dev/tty; kill -TSTP 0; \
+                  stty raw -echo </dev/tty; echo again >again; \
+                  key=$key$(dd bs=1 count=1 2>/dev/null </dev/tty); stty $saved </dev/tty; echo $key | od -An -tx1 >keys";
+    fs::write(world.path("editor"), editor).unwrap();
+    terminal.type_in("\"$LOCKCTL\" run -l job -- sh editor\n");
+    content(&world.path("up"));
+    terminal.type_in(CTRL_Z);
+    terminal.shows("Stopped");
+    terminal.type_in("fg\n");
+    content(&world.path("again"));
+    terminal.type_in(CTRL_C);
+    assert_eq!(
+        content(&world.path("keys")).split_whitespace().collect::<Vec<_>>(),
+        ["1a", "03", "0a"]
+    );
+    terminal.type_in("echo status=$?\n");
+    terminal.shows("status=0");
+    terminal.type_in("exit\n");
     terminal.wait();
 }

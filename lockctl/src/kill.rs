@@ -1,0 +1,220 @@
+//! `lockctl kill`: ends the processes of a task, and frees its locks when they are gone.
+
+use std::{collections::BTreeMap, io, io::Write, sync::Arc};
+
+use lock_core::{
+    LockName, LockSet, TaskId,
+    process::{Liveness, Place, Process, ProcessSet},
+    table::{ClientView, Listing},
+};
+
+use crate::{
+    cli,
+    exit::Exit,
+    keeper::LockError,
+    notice,
+    open::with_locks,
+    processes::{Ended, Ending, Member},
+    store::Settings,
+};
+
+/// Why a task is not ended.
+#[derive(Debug, thiserror::Error)]
+enum KillError {
+    #[error("no task {task} holds or waits for anything in {store}")]
+    NoTask { task: String, store: String },
+    #[error("{task} {why}: nothing was done (`lockctl release` frees its locks and ends nobody)")]
+    Refused { task: Arc<str>, why: String },
+    #[error("cannot find or signal the processes of {task}; its locks are not freed")]
+    Signal { task: String, source: io::Error },
+    #[error("{task} is not ended, so its locks are not freed: {pids} did not end when killed")]
+    Survived { task: String, pids: String },
+    #[error(
+        "the processes of {0} have ended, but this cannot be proved from here: its locks are not freed"
+    )]
+    Unproven(String),
+    #[error(transparent)]
+    Store(#[from] LockError),
+}
+
+impl KillError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoTask { .. } => Exit::Status(1),
+            Self::Refused { .. } => Exit::Refused,
+            Self::Signal { .. } | Self::Survived { .. } | Self::Unproven(_) => Exit::System,
+            Self::Store(error) => error.exit(),
+        }
+    }
+}
+
+/// Ends all tasks of this name, with their sub-tasks, and frees their locks.
+pub(crate) fn kill(settings: &Settings, options: &cli::Kill) -> Exit {
+    match end(settings, options) {
+        Ok(report) => {
+            let _ = writeln!(io::stdout(), "{report}");
+            Exit::Status(0)
+        }
+        Err(error) => {
+            notice::say_error(&error);
+            error.exit()
+        }
+    }
+}
+
+/// A client that is to be ended, and its tasks.
+#[derive(Debug)]
+struct Victim {
+    client: Arc<ClientView>,
+    tasks: BTreeMap<TaskId, Task>,
+}
+
+/// A task, as it is told to people.
+#[derive(Debug)]
+struct Task {
+    name: Arc<str>,
+    held: LockSet,
+}
+
+fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
+    let task = &options.task;
+    let listing = with_locks(settings, async |locks| Ok(locks.list().await?))?;
+    let victims = victims(&listing, task)?;
+    if victims.is_empty() {
+        return Err(KillError::NoTask { task: task.clone(), store: settings.describe() });
+    }
+    let failed = |source| KillError::Signal { task: task.clone(), source };
+    let alive = victims.iter().filter(|victim| victim.client.state == Liveness::Alive);
+    let sets: Vec<&ProcessSet> = alive.map(|victim| &victim.client.processes).collect();
+    let mut ending = Ending::new(sets);
+    let members = ending.living().map_err(failed)?;
+    check_members(task, &members)?;
+    let ended = ending.end(settings.kill_grace(options.grace)).map_err(failed)?;
+    if ended == Ended::Not {
+        let pids = pids(&ending.living().map_err(failed)?);
+        return Err(KillError::Survived { task: task.clone(), pids });
+    }
+    free(settings, task, &victims)?;
+    Ok(report(&victims, &members, ended))
+}
+
+/// Whom it would hit; refused if it would hit others too, or cannot hit them from here.
+fn victims(listing: &Listing, name: &str) -> Result<Vec<Victim>, KillError> {
+    let holds =
+        listing.holds.iter().map(|hold| (&hold.task_id, &hold.task, &hold.client, &hold.locks));
+    let nothing = LockSet::new();
+    let waiting = listing.waiting.iter();
+    let waiting = waiting.map(|waiter| (&waiter.task_id, &waiter.task, &waiter.client, &nothing));
+    let all: Vec<_> = holds.chain(waiting).collect();
+    let meant: Vec<&TaskId> = all
+        .iter()
+        .filter(|one| **one.1 == *name || one.0.as_str() == name)
+        .map(|one| one.0)
+        .collect();
+    let is_meant = |id: &TaskId| meant.iter().any(|above| above.contains(id));
+    let mut victims: BTreeMap<_, Victim> = BTreeMap::new();
+    for (id, task, client, locks) in all.iter().filter(|one| is_meant(one.0)) {
+        let victim = victims
+            .entry(client.id)
+            .or_insert_with(|| Victim { client: (*client).clone(), tasks: BTreeMap::new() });
+        let known = victim.tasks.entry((*id).clone());
+        let known = known.or_insert_with(|| Task { name: (*task).clone(), held: LockSet::new() });
+        known.held.extend((*locks).clone());
+    }
+    for victim in victims.values().filter(|victim| victim.client.state != Liveness::Dead) {
+        let task = victim.tasks.values().next().map(|task| task.name.clone()).unwrap_or_default();
+        if victim.client.state == Liveness::Unknown {
+            return Err(KillError::Refused {
+                task,
+                why: unreachable(&victim.client.processes.place),
+            });
+        }
+        let other = all.iter().find(|one| one.2.id == victim.client.id && !is_meant(one.0));
+        if let Some((_, other, ..)) = other {
+            let why = format!("shares its process with {other}, which would end as well");
+            return Err(KillError::Refused { task, why });
+        }
+    }
+    Ok(victims.into_values().collect())
+}
+
+/// Why the processes of that place cannot be ended from this one.
+fn unreachable(place: &Place) -> String {
+    let here = Place::here();
+    let host = place.host.as_deref().unwrap_or("a host without a name");
+    if place.boot != here.boot && place.host != here.host {
+        format!("runs on {host}: run this command there")
+    } else if place.boot != here.boot {
+        format!("was started before {host} was booted, or on another host of this name")
+    } else if place.pid_ns != here.pid_ns {
+        format!("runs in another container of {host}: run this command there")
+    } else {
+        "has processes that cannot be seen from here".to_owned()
+    }
+}
+
+/// Refuses what would end this command itself, or part of the processes only.
+fn check_members(task: &str, members: &[Member]) -> Result<(), KillError> {
+    let refused = |why| Err(KillError::Refused { task: task.into(), why });
+    let own = Process::current();
+    if members.iter().any(|member| Some(member.process) == own) {
+        return refused("runs this very command, which would end before its end".to_owned());
+    }
+    let foreign: Vec<Member> =
+        members.iter().copied().filter(|member| !member.may_be_signalled()).collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    refused(format!(
+        "belongs to another user ({}): only that user or root can end it",
+        pids(&foreign)
+    ))
+}
+
+/// Frees what is left of them: their clients are proven dead now, if they were not heard to give back.
+fn free(settings: &Settings, task: &str, victims: &[Victim]) -> Result<(), KillError> {
+    let left = with_locks(settings, async |locks| {
+        locks.sweep_dead().await?;
+        let listing = locks.list().await?;
+        let is_left = |id: &TaskId| {
+            listing.holds.iter().any(|hold| hold.task_id == *id)
+                || listing.waiting.iter().any(|waiter| waiter.task_id == *id)
+        };
+        Ok(victims.iter().flat_map(|victim| victim.tasks.keys()).any(is_left))
+    })?;
+    if left { Err(KillError::Unproven(task.to_owned())) } else { Ok(()) }
+}
+
+/// `backup-17: ended (pid 4242, 4243); free: app/blog`
+fn report(victims: &[Victim], members: &[Member], ended: Ended) -> String {
+    let mut lines = Vec::new();
+    for victim in victims {
+        let pids = pids(&own(&victim.client.processes, members));
+        let how = match (victim.client.state, ended) {
+            (Liveness::Dead, _) => "was dead".to_owned(),
+            (_, Ended::Killed) => format!("killed ({pids})"),
+            (..) => format!("ended ({pids})"),
+        };
+        for task in victim.tasks.values() {
+            let locks: Vec<&str> = task.held.keys().map(LockName::as_str).collect();
+            let freed = if locks.is_empty() {
+                "out of the queue".to_owned()
+            } else {
+                format!("free: {}", locks.join(", "))
+            };
+            lines.push(format!("{}: {how}; {freed}", task.name));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Those that the set names.
+fn own(set: &ProcessSet, members: &[Member]) -> Vec<Member> {
+    members.iter().copied().filter(|member| set.processes.contains(&member.process)).collect()
+}
+
+/// `pid 4242, 4243`
+fn pids(members: &[Member]) -> String {
+    let pids: Vec<String> = members.iter().map(|member| member.process.0.to_string()).collect();
+    format!("pid {}", pids.join(", "))
+}
