@@ -126,9 +126,11 @@ impl MySqlBackend {
             Ok(Err(missing)) => {
                 let created = self.within(Doing::Migrating, session.create(&self.table)).await;
                 // Who may not read the table need not be told of creating it.
-                created.map_err(|error| match is_missing_table(&missing) {
-                    true => error,
-                    false => sort(Doing::Reading, &self.site(), missing),
+                created.map_err(|error| {
+                    if is_missing_table(&missing) {
+                        return error;
+                    }
+                    sort(Doing::Reading, &self.site(), missing)
                 })
             }
             Err(_) => Err(silent(Doing::Reading, &self.store, Duration::from_secs(CALL_SECONDS))),
