@@ -25,7 +25,10 @@ pub(crate) fn release(settings: &Settings, task: &str) -> Exit {
             ));
             Exit::Status(1)
         }
-        Ok(_) => Exit::Status(0),
+        Ok(_) => {
+            settings.journal(false).freed(task);
+            Exit::Status(0)
+        }
         Err(error) => {
             notice::say_error(&error);
             error.exit()

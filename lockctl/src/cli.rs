@@ -7,13 +7,13 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use lock_core::{LockSet, Request};
+use lock_core::{LockName, LockSet, Request};
 
 use crate::{
     acquire::KEEPER_OPTION, duration, keeper::Patience, launch::SHIM_COMMAND, store::Lease,
@@ -44,6 +44,12 @@ pub(crate) enum Command {
     Run(Run),
     /// Lists who holds what, and who waits for whom
     List(List),
+    /// Shows what ran when, what waited for what, and for how long
+    ///
+    /// `run` and `acquire` write it to a journal on their host, as it happens: beside a store that is
+    /// a file, else in /var/lib/lockctl or the user's ~/.local/state/lockctl. So it also tells of
+    /// those that were killed. The last 4 MiB and the 4 MiB before are kept.
+    History(History),
     /// Says what would have to happen for locks to be granted
     ///
     /// Ends with 0 if they would be granted at once, and with 75 if not. It takes nothing and does not
@@ -101,6 +107,7 @@ Examples:
   lockctl run --limit backup=2 -- ./backup.sh            at most two at a time
   lockctl list                                           who holds what, who waits for whom
   lockctl why app/blog                                   what keeps a lock from being granted
+  lockctl history                                        what ran when, what waited for what
   lockctl doctor                                         whether all is well
   lockctl kill --task backup-17                          ends a task, and frees its locks
   lockctl release --task backup-17                       frees the locks of a task that goes on
@@ -202,9 +209,25 @@ pub(crate) struct Asking {
     /// A note that people see in the list
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
+    /// The journal to which what happens is written, for `history`; "none": nowhere
+    /// [default: beside the store, or of this user] [env: LOCKCTL_JOURNAL]
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
     /// Says nothing about waiting
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+impl Command {
+    /// The journal that was chosen for what is asked for.
+    pub(crate) fn journal(&self) -> Option<&Path> {
+        match self {
+            Self::Run(Run { asking, .. }) | Self::Acquire(Acquire { asking, .. }) => {
+                asking.journal.as_deref()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Asking {
@@ -317,6 +340,35 @@ pub(crate) struct List {
     /// Prints JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The options of `history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Only what waited, held or ended within this time
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub(crate) since: Option<Duration>,
+    /// Only requests for this lock, one above or one below (may be given several times)
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) lock: Vec<LockName>,
+    /// Only those of tasks of this name (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task: Vec<String>,
+    /// Prints JSON, for programs
+    #[arg(long, conflicts_with = "svg")]
+    pub(crate) json: bool,
+    /// Draws it into this file: a bar for each task, pale while it waited and solid while it held
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// What to write above the picture
+    #[arg(long, value_name = "TEXT", requires = "svg")]
+    pub(crate) title: Option<String>,
+    /// The time that the picture spans at least, so that several have one scale
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, requires = "svg")]
+    pub(crate) span: Option<Duration>,
+    /// A journal to read instead of the store's own (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Vec<PathBuf>,
 }
 
 /// The options of `why`.

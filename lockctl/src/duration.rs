@@ -38,6 +38,18 @@ pub(crate) fn age(age: Duration) -> String {
     }
 }
 
+/// Writes a duration as exactly as it is of use: `8 ms`, `3.2 s`, `47 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) fn exact(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 if duration.as_millis() < 1000 => format!("{} ms", duration.as_millis()),
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        seconds @ 60..3600 if seconds % 60 > 0 => {
+            format!("{} min {} s", seconds / 60, seconds % 60)
+        }
+        _ => age(duration),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +78,21 @@ mod tests {
             ["", " ", "soon", "-1s", "-1", "s", "1x", "1h-3", "10s ago", "9".repeat(30).as_str()]
         {
             assert_eq!(parse(text), Err(DurationError(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn exact_ones_tell_what_is_of_use() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (3_240, "3.2 s"),
+            (47_900, "47 s"),
+            (60_000, "1 min"),
+            (200_000, "3 min 20 s"),
+            (7_500_000, "2 h 5 min"),
+        ] {
+            assert_eq!(exact(Duration::from_millis(ms)), text);
         }
     }
 

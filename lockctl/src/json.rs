@@ -42,8 +42,9 @@ pub(crate) struct JsonEntry {
     blocked_by: Option<Vec<JsonBlocker>>,
 }
 
+/// A lock, as it is asked for.
 #[derive(Debug, PartialEq, Serialize)]
-struct JsonLock {
+pub(crate) struct JsonLock {
     name: String,
     mode: &'static str,
     limit: Option<u32>,
@@ -199,7 +200,8 @@ impl From<(&LockName, &Mode)> for JsonLock {
     }
 }
 
-fn locks(locks: &LockSet) -> Vec<JsonLock> {
+/// The locks of a request.
+pub(crate) fn locks(locks: &LockSet) -> Vec<JsonLock> {
     locks.iter().map(JsonLock::from).collect()
 }
 

@@ -19,7 +19,12 @@ use lock_core::{
 };
 use tokio::{sync::oneshot, time};
 
-use crate::{kin::Kin, store::Lease, supervise::Event};
+use crate::{
+    history::{Account, Journal},
+    kin::Kin,
+    store::Lease,
+    supervise::Event,
+};
 
 /// How often the reason for waiting is looked up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,12 +65,14 @@ pub(crate) struct Plan {
     pub(crate) patience: Patience,
     /// The time between TERM and KILL, which has to fit into what is left of the lease.
     pub(crate) kill_grace: Duration,
+    /// Where it is told.
+    pub(crate) journal: Journal,
 }
 
 /// The thread that keeps the locks.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Option<u8>>,
     done: Receiver<Result<(), StoreError>>,
 }
 
@@ -81,15 +88,15 @@ impl Keeper {
         Ok(Self { stop, done })
     }
 
-    /// Gives back the locks, and waits until that is written.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
-        let _ = self.stop.send(());
+    /// Gives back the locks, and waits until that is written; the status is that of what ran under them.
+    pub(crate) fn finish(self, status: Option<u8>) -> Result<(), StoreError> {
+        let _ = self.stop.send(status);
         self.done.recv().unwrap_or(Ok(()))
     }
 
     /// Takes back a request that came to nothing; a store that does not answer is not waited for long.
     pub(crate) fn withdraw(self) {
-        let _ = self.stop.send(());
+        let _ = self.stop.send(None);
         // Nothing is held: the worst is a request that is seen until somebody sees us dead.
         let _ = self.done.recv_timeout(WITHDRAWAL_PATIENCE);
     }
@@ -98,42 +105,55 @@ impl Keeper {
 async fn keep(
     plan: Plan,
     events: &Sender<Event>,
-    stopped: oneshot::Receiver<()>,
+    stopped: oneshot::Receiver<Option<u8>>,
 ) -> Result<(), StoreError> {
     let Plan { backend, task, note, kin, client, processes, heirs, .. } = plan;
-    let Plan { lease, request, patience, kill_grace, .. } = plan;
+    let Plan { lease, request, patience, kill_grace, journal, .. } = plan;
+    let mut account = Account::new(journal, &processes);
     let builder = Locks::builder(backend).name(client).processes(processes);
     let locks = match lease {
         Lease::For(length) => builder.lease(length).build(),
         Lease::None => builder.no_lease().build(),
     };
     let mut task = locks.task(task);
-    if let Some(note) = note {
+    if let Some(note) = &note {
         task = task.with_note(note);
     }
     let hold = async {
-        let granted = acquire(&locks, task, &kin, request, patience, events).await;
-        match hand_over(&locks, granted, heirs).await {
+        let asking = Asking { request, note: note.as_deref(), patience };
+        let granted = acquire(&locks, task, &kin, asking, &mut account, events).await;
+        match hand_over(&locks, granted, heirs.clone()).await {
             Ok(guard) => {
+                account.granted(&guard, heirs.as_ref());
                 let guard = Arc::new(guard);
                 let _ = events.send(Event::Granted(guard.clone()));
                 let why = watch_over(&guard, kill_grace).await;
+                account.lost();
                 let _ = events.send(Event::EndRun(why));
                 // Even now it is not given back before the run has ended.
-                std::future::pending::<()>().await;
+                std::future::pending().await
             }
             Err(error) => {
+                account.refused(&error);
                 let _ = events.send(Event::Refused(error));
-                std::future::pending::<()>().await;
+                std::future::pending().await
             }
         }
     };
-    tokio::select! {
+    let status = tokio::select! {
         biased;
-        _ = stopped => {}
-        () = hold => {}
-    }
+        stopped = stopped => stopped.unwrap_or_default(),
+        never = hold => never,
+    };
+    account.over(status);
     locks.close().await
+}
+
+/// What is asked for.
+struct Asking<'a> {
+    request: Request,
+    note: Option<&'a str>,
+    patience: Patience,
 }
 
 /// Lets other processes be those that hold the locks, if there are any.
@@ -154,10 +174,11 @@ async fn acquire(
     locks: &Locks,
     mut task: Task,
     kin: &Kin,
-    request: Request,
-    patience: Patience,
+    asking: Asking<'_>,
+    account: &mut Account,
     events: &Sender<Event>,
 ) -> Result<Guard, AcquireError> {
+    let Asking { request, note, patience } = asking;
     let began = time::Instant::now();
     // To look for the parent asks the store too, so it counts as waiting.
     let parent = match patience {
@@ -168,6 +189,9 @@ async fn acquire(
         task = task.under(&parent);
     }
     let id = task.id().cloned();
+    if let (Ok(id), Ok(locks)) = (&id, request.locks()) {
+        account.asked(id, task.name(), note, locks, patience != Patience::None);
+    }
     let asked = async {
         match patience {
             Patience::None => task.try_acquire(request).await,
@@ -180,18 +204,26 @@ async fn acquire(
     tokio::select! {
         biased;
         answer = asked => answer,
-        never = tell_blockers(locks, id.as_ref().ok(), events) => match never {},
+        never = tell_blockers(locks, id.as_ref().ok(), account, events) => match never {},
     }
 }
 
 /// Tells again and again whom the task waits for; never returns.
-async fn tell_blockers(locks: &Locks, id: Option<&TaskId>, events: &Sender<Event>) -> Infallible {
+async fn tell_blockers(
+    locks: &Locks,
+    id: Option<&TaskId>,
+    account: &mut Account,
+    events: &Sender<Event>,
+) -> Infallible {
     loop {
         time::sleep(LOOK_INTERVAL).await;
         let blocked = locks.list().await.map(|listing| {
             let ours = listing.waiting.into_iter().find(|waiter| Some(&waiter.task_id) == id);
             ours.map(|waiter| waiter.blocked_by).unwrap_or_default()
         });
+        if let Ok(blockers) = &blocked {
+            account.waits(blockers);
+        }
         let _ = events.send(Event::Blocked(blocked));
     }
 }

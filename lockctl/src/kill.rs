@@ -182,6 +182,10 @@ fn free(settings: &Settings, task: &str, victims: &[Victim]) -> Result<(), KillE
         };
         Ok(victims.iter().flat_map(|victim| victim.tasks.keys()).any(is_left))
     })?;
+    let journal = settings.journal(false);
+    for task in victims.iter().flat_map(|victim| victim.tasks.values()) {
+        journal.freed(&task.name);
+    }
     if left { Err(KillError::Unproven(task.to_owned())) } else { Ok(()) }
 }
 

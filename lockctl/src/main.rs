@@ -7,6 +7,7 @@ mod doctor;
 mod duration;
 mod exit;
 mod group;
+mod history;
 mod json;
 mod keeper;
 mod kill;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
         return doctor::examine(&found, options).finish();
     }
     let settings = match found {
-        Ok(settings) => settings,
+        Ok(settings) => settings.with_journal(cli.command.journal()),
         Err(error) => {
             notice::say_error(&error);
             return Exit::Config.finish();
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(options) => return run::run(options, &settings).finish(),
         Command::List(options) => list::list(&settings, options.json),
+        Command::History(options) => return history::history(&settings, options).finish(),
         Command::Why(options) => return why::why(&settings, options).finish(),
         Command::Watch(options) => return watch::watch(&settings, options).finish(),
         Command::Wait(options) => wait::wait(&settings, options),

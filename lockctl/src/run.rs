@@ -115,6 +115,7 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
         request,
         patience: asking.patience(),
         kill_grace,
+        journal: settings.journal(asking.quiet),
     };
     let keeper = match Keeper::start(plan, sender) {
         Ok(keeper) => keeper,
@@ -140,7 +141,8 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
     if let Some(least) = options.at_least.filter(|_| !was_asked) {
         linger(held_since.checked_add(least), &events);
     }
-    if let Err(error) = keeper.finish() {
+    let status = over.as_ref().map_or_else(|error| error.exit().code(), |over| over.exit.code());
+    if let Err(error) = keeper.finish(Some(status)) {
         say_not_given_back(&task, &error);
     }
     Ok(over?.exit)
@@ -252,14 +254,14 @@ fn say_not_given_back(task: &str, error: &StoreError) {
 
 /// What CMD learns of its run.
 fn environment(task: &str, guard: &Guard, settings: &Settings) -> Vec<EnvChange> {
-    let of_store = settings.for_child().map(|(name, value)| (name.into(), value));
+    let of_store = settings.for_child().into_iter().map(|(name, value)| (name.into(), value));
     let of_run = [
         ("LOCKCTL_TASK", task.to_owned()),
         (TASK_ID_VARIABLE, guard.task_id().to_string()),
         ("LOCKCTL_FENCE", guard.fence().to_string()),
     ];
     let of_run = of_run.map(|(name, value)| (name.into(), Some(value.into())));
-    of_store.into_iter().chain(of_run).collect()
+    of_store.chain(of_run).collect()
 }
 
 /// A name that tells people which command it is and which process: `backup.sh-4242`.

@@ -90,6 +90,7 @@ fn keep_for(
         request,
         patience: asking.patience(),
         kill_grace,
+        journal: settings.journal(asking.quiet),
     };
     let kept = Kept { holder: only(holder), on_lost: options.on_lost, kill_grace, events: &events };
     let keeper = Keeper::start(plan, sender).map_err(failed("start a thread"))?;
@@ -101,7 +102,7 @@ fn keep_for(
     }
     kept.until_end();
     // If the store does not hear of it, it is free when somebody sees that the holder is dead.
-    let _ = keeper.finish();
+    let _ = keeper.finish(None);
     Ok(Exit::Status(0))
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) namespace: Option<String>,
     /// The exit status for busy locks.
     pub(crate) busy_status: Option<u8>,
+    /// The journal of what happens; `none`: there is none.
+    pub(crate) journal: Option<PathBuf>,
     /// How long a run that has to end has between TERM and KILL.
     #[serde(default, deserialize_with = "duration_text")]
     pub(crate) kill_grace: Option<Duration>,
@@ -113,11 +115,12 @@ mod tests {
     #[test]
     fn every_key() {
         let config = of("store = 'sqlite:/l.db'\nnamespace = 'web'\nbusy-status = 9\n\
-                         kill-grace = '5s'\nlease = '2m'\n")
+                         kill-grace = '5s'\nlease = '2m'\njournal = '/j'\n")
         .unwrap();
         assert_eq!(config.store.as_deref(), Some("sqlite:/l.db"));
         assert_eq!(config.namespace.as_deref(), Some("web"));
         assert_eq!(config.busy_status, Some(9));
+        assert_eq!(config.journal, Some("/j".into()));
         assert_eq!(config.kill_grace, Some(Duration::from_secs(5)));
         assert_eq!(config.lease, Some(Lease::For(Duration::from_mins(2))));
         assert_eq!(of("lease = 'none'").unwrap().lease, Some(Lease::None));

@@ -18,10 +18,15 @@ pub(crate) use url::ServerUrl;
 pub(crate) use url::Store;
 use url::UrlError;
 
+use crate::history::{self, JournalPlace};
+
 /// The variable that names a store.
 pub(crate) const STORE_VARIABLE: &str = "LOCKCTL_STORE";
 /// The variable that names a namespace.
 pub(crate) const NAMESPACE_VARIABLE: &str = "LOCKCTL_NAMESPACE";
+
+/// The variable that names a journal.
+pub(crate) const JOURNAL_VARIABLE: &str = "LOCKCTL_JOURNAL";
 
 /// The time between TERM and KILL unless somebody says otherwise.
 const KILL_GRACE: Duration = Duration::from_secs(10);
@@ -41,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) kill_grace: Option<Duration>,
     /// The lease, where one was configured.
     pub(crate) lease: Option<Lease>,
+    /// Where the journal is.
+    pub(crate) journal: JournalPlace,
 }
 
 /// Who chose a store.
@@ -157,9 +164,16 @@ impl Settings {
             Some(namespace) => Some(namespace.to_owned()),
             None => around.text(NAMESPACE_VARIABLE)?.or(user.namespace).or(system.namespace),
         };
+        let journal = (around.variable)(JOURNAL_VARIABLE).filter(|value| !value.is_empty());
+        let journal = journal.map(PathBuf::from).or(user.journal).or(system.journal);
+        let journal = match journal {
+            Some(chosen) => around.chosen_journal(&chosen),
+            None => around.default_journal(&store),
+        };
         Ok(Self {
             store,
             chosen_by,
+            journal,
             namespace,
             busy_status: user.busy_status.or(system.busy_status),
             kill_grace: user.kill_grace.or(system.kill_grace),
@@ -176,7 +190,7 @@ impl Settings {
     ///
     /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there:
     /// it finds a configuration file by itself, and says what to do about a variable that had a password.
-    pub(crate) fn for_child(&self) -> [(&'static str, Option<OsString>); 2] {
+    pub(crate) fn for_child(&self) -> Vec<(&'static str, Option<OsString>)> {
         let has_password = matches!(&self.store, Store::Mysql(url) if url.has_password());
         let store = match &self.chosen_by {
             Choice::File(_) if has_password => None,
@@ -184,7 +198,29 @@ impl Settings {
             _ => Some(self.store.url()),
         };
         let namespace = self.namespace.clone().map(OsString::from);
-        [(STORE_VARIABLE, store), (NAMESPACE_VARIABLE, namespace)]
+        let mut variables = vec![(STORE_VARIABLE, store), (NAMESPACE_VARIABLE, namespace)];
+        match &self.journal {
+            JournalPlace::Chosen(path) => variables.push((JOURNAL_VARIABLE, Some(path.into()))),
+            JournalPlace::None => variables.push((JOURNAL_VARIABLE, Some("none".into()))),
+            // A nested one finds it by its store.
+            JournalPlace::Beside(_) | JournalPlace::State(_) => {}
+        }
+        variables
+    }
+
+    /// With the journal that was chosen for this command, if one was.
+    pub(crate) fn with_journal(self, chosen: Option<&Path>) -> Self {
+        match chosen {
+            Some(chosen) => {
+                Self { journal: Surroundings::of_process().chosen_journal(chosen), ..self }
+            }
+            None => self,
+        }
+    }
+
+    /// What is told of the requests to this store.
+    pub(crate) fn journal(&self, is_quiet: bool) -> history::Journal {
+        history::Journal::new(self.journal.clone(), self.describe(), is_quiet)
     }
 }
 
@@ -246,6 +282,35 @@ impl Surroundings<'_> {
             }
             _ => Ok(root_store),
         }
+    }
+
+    /// A relative path is taken from the working directory; without one it is left to fail.
+    fn chosen_journal(&self, chosen: &Path) -> JournalPlace {
+        if chosen == "none" {
+            return JournalPlace::None;
+        }
+        JournalPlace::Chosen((self.working_dir)().unwrap_or_default().join(chosen))
+    }
+
+    /// That beside a store that is a file, or else of the user; the system's for root.
+    fn default_journal(&self, store: &Store) -> JournalPlace {
+        if let Store::Sqlite(path) = store {
+            let mut path = OsString::from(path);
+            path.push(history::SUFFIX);
+            return JournalPlace::Beside(path.into());
+        }
+        let dir = if self.is_root {
+            Some("/var/lib".into())
+        } else {
+            self.user_dir("XDG_STATE_HOME", ".local/state")
+        };
+        // What is shown of a URL has no password in it.
+        let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let name: String =
+            store.to_string().chars().map(|c| if is_kept(c) { c } else { '-' }).take(100).collect();
+        dir.map_or(JournalPlace::None, |dir| {
+            JournalPlace::State(dir.join("lockctl").join(name + history::SUFFIX))
+        })
     }
 
     /// A directory of the user as the XDG specification finds it: a relative one counts as not set.

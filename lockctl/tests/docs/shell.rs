@@ -133,6 +133,10 @@ impl Shell {
             .env_remove("LOCKCTL_NAMESPACE")
             .env_remove("SUDO_UID")
             .env("NO_COLOR", "1");
+        if self.url.is_some() {
+            // That of a server would be the whole host's.
+            command.env("LOCKCTL_JOURNAL", self.dir.path().join("history.jsonl"));
+        }
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();
         let until = Instant::now() + PATIENCE;
         let status = loop {

@@ -5,6 +5,7 @@ mod circumstances;
 mod commands;
 mod crashes;
 mod crowds;
+mod history;
 mod kill;
 mod modes;
 mod nested;

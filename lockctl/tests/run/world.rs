@@ -55,6 +55,16 @@ impl World {
             .env_remove("SUDO_UID")
             .env("LOCKCTL", LOCKCTL)
             .current_dir(self.dir.path());
+        // That of a server would be the whole host's.
+        match self.store.url().starts_with("sqlite:") {
+            true => command.env_remove("LOCKCTL_JOURNAL"),
+            false => command.env("LOCKCTL_JOURNAL", self.journal()),
+        };
+    }
+
+    /// The journal of this world.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path("locks.db-history.jsonl")
     }
 
     /// `lockctl run` with these arguments.
