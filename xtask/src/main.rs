@@ -4,6 +4,7 @@ mod fuzz;
 mod matrix;
 mod msrv;
 mod packages;
+mod platform;
 mod servers;
 mod soak;
 
@@ -25,6 +26,12 @@ enum Task {
     },
     /// Starts a MariaDB and a MySQL on loopback, prints their URLs, and ends them with Ctrl-C.
     Servers,
+    /// Runs the platform example with the lockctl of this tree; `-- --help` tells its options.
+    Platform {
+        /// Its options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+        options: Vec<String>,
+    },
     /// Fuzzes what reads bytes of strangers: needs a C++ compiler besides.
     Fuzz {
         /// Only this target.
@@ -61,8 +68,10 @@ fn main() -> ExitCode {
             ("servers that tests need", &servers::prepare),
             ("clusters that tests need", &servers::prepare_clusters),
             ("the conformance suite", &|| soak::run(minutes)),
+            ("the platform example on every store", &|| platform::soak(minutes)),
         ]),
         Task::Servers => run(&[("servers", &servers::serve)]),
+        Task::Platform { options } => run(&[("the platform", &|| platform::run(&options))]),
         Task::Fuzz { target, minutes } => {
             run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])
         }

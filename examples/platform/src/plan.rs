@@ -86,6 +86,6 @@ mod tests {
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));
         assert!(plan(1).is_sorted_by_key(|job| job.at));
-        assert_eq!(plan(1).iter().filter(|job| job.work == Work::Update).count(), 3);
+        assert_eq!(plan(1).iter().filter(|job| job.work == Work::Update).count(), 2);
     }
 }
