@@ -79,8 +79,8 @@ impl Journal {
 
     /// Writes that an operator freed the locks of all tasks of this name.
     pub(crate) fn freed(&self, task: &str) {
-        let (freed, store) = (task.to_owned(), self.store.clone());
-        self.write(&Freed { freed, store, at: Moment::now() });
+        let (task, store) = (task.to_owned(), self.store.clone());
+        self.write(&Freed { task, store, at: Moment::now() });
     }
 
     fn write(&self, line: &impl Serialize) {

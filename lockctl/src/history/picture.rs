@@ -138,13 +138,13 @@ impl<'a> Picture<'a> {
         let lanes = self.groups.iter().map(|(_, lanes)| height_of(lanes.len()) + GROUP_GAP);
         let bottom = TOP + lanes.sum::<f64>();
         let height = bottom + 46.0;
-        write!(
+        writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
              role=\"img\"><title>{}</title><style>{STYLE}</style><defs><pattern id=\"p\" width=\"6\" \
              height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
              <path class=\"s\" d=\"M0 0V6\"/></pattern></defs>\
-             <rect class=\"bg\" width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"6\"/>\n",
+             <rect class=\"bg\" width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"6\"/>",
             escape(title.unwrap_or("What ran under which lock, and what waited")),
         )?;
         if let Some(title) = title {

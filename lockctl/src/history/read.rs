@@ -143,7 +143,7 @@ impl Journals {
 
 /// How and when it ended.
 fn end(record: &Record, all: &[Record], freed: &[Freed]) -> (State, Option<Moment>) {
-    let freed = freed.iter().filter(|freed| freed.freed == record.task && freed.at > record.asked);
+    let freed = freed.iter().filter(|freed| freed.task == record.task && freed.at > record.asked);
     let freed = freed.map(|freed| freed.at).min();
     match (record.end, record.ended, freed) {
         (_, Some(ended), Some(freed)) if freed < ended => {

@@ -75,7 +75,8 @@ pub(crate) enum End {
 /// That an operator freed the locks of all tasks of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Freed {
-    pub(crate) freed: String,
+    #[serde(rename = "freed")]
+    pub(crate) task: String,
     pub(crate) store: String,
     pub(crate) at: Moment,
 }
@@ -119,7 +120,8 @@ pub(crate) struct Processes {
     boot: Option<String>,
     pid_ns: Option<u64>,
     time_ns: Option<u64>,
-    processes: Vec<Process>,
+    #[serde(rename = "processes")]
+    singles: Vec<Process>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     groups: Vec<ProcessGroup>,
 }
@@ -130,7 +132,7 @@ impl Processes {
     }
 
     pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        self.processes.iter().map(|process| process.0)
+        self.singles.iter().map(|process| process.0)
     }
 
     /// Whether any of them lives, as far as it can be seen from here.
@@ -143,7 +145,7 @@ impl Processes {
         };
         // An earlier boot of this host has ended. A journal may also be shared by hosts.
         let reach = if place.host == Place::here().host { Reach::Host } else { Reach::Network };
-        let (processes, groups) = (self.processes.clone(), self.groups.clone());
+        let (processes, groups) = (self.singles.clone(), self.groups.clone());
         ProcessSet { place, processes, groups }.probe(reach)
     }
 }
@@ -151,8 +153,8 @@ impl Processes {
 impl From<&ProcessSet> for Processes {
     fn from(set: &ProcessSet) -> Self {
         let Place { host, boot, pid_ns, time_ns } = set.place.clone();
-        let (processes, groups) = (set.processes.clone(), set.groups.clone());
-        Self { host, boot, pid_ns, time_ns, processes, groups }
+        let (singles, groups) = (set.processes.clone(), set.groups.clone());
+        Self { host, boot, pid_ns, time_ns, singles, groups }
     }
 }
 

@@ -56,10 +56,11 @@ impl World {
             .env("LOCKCTL", LOCKCTL)
             .current_dir(self.dir.path());
         // That of a server would be the whole host's.
-        match self.store.url().starts_with("sqlite:") {
-            true => command.env_remove("LOCKCTL_JOURNAL"),
-            false => command.env("LOCKCTL_JOURNAL", self.journal()),
-        };
+        if self.store.url().starts_with("sqlite:") {
+            command.env_remove("LOCKCTL_JOURNAL");
+        } else {
+            command.env("LOCKCTL_JOURNAL", self.journal());
+        }
     }
 
     /// The journal of this world.
