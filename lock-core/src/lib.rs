@@ -64,6 +64,7 @@ mod ids;
 mod locks;
 mod memory;
 mod name;
+pub mod options;
 pub mod process;
 mod request;
 pub mod table;

@@ -113,7 +113,6 @@ mod error;
 pub mod fence;
 mod member;
 mod options;
-mod password;
 mod session;
 mod socket;
 mod table;
