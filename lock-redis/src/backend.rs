@@ -163,13 +163,17 @@ impl RedisBackend {
         };
         let mut session = Session::new(self.servers.connect(&primary).await.map_err(sorted)?);
         // Who may not ask learns by the first call whether it is a replica.
-        if let Ok(info) = session.info().await {
-            let info = Info::parse(&info);
-            if info.is_replica {
-                let why = "a server is a replica, and so not the primary";
-                return Err(of(Doing::Connecting, self.site(), Kind::Unavailable, why));
+        match session.info().await {
+            Ok(info) => {
+                let info = Info::parse(&info);
+                if info.is_replica {
+                    let why = "a server is a replica, and so not the primary";
+                    return Err(of(Doing::Connecting, self.site(), Kind::Unavailable, why));
+                }
+                self.warn(&info);
             }
-            self.warn(&info);
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {}
+            Err(error) => return Err(sorted(error)),
         }
         if let Place::Tcp(address) = place
             && let Some(index) = self.servers.addresses.iter().position(|one| one == address)

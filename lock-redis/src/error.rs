@@ -1,7 +1,8 @@
 //! What errors of the server and of the way to it mean for a swap, and what to do about them.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use lock_core::{BackendError, BackendErrorKind as Kind};
 use redis::{ErrorKind, RedisError};
@@ -98,25 +99,26 @@ fn judge(doing: Doing, code: &str, detail: &str, site: Site<'_>) -> (Kind, Optio
             "the server wants a password: write USER:PASSWORD@ or password-file=PATH".into(),
         ),
         "WRONGPASS" => (Kind::Misconfigured, let_in()),
-        "NOPERM" => (
-            Kind::Misconfigured,
-            format!("this user lacks a right: ACL SETUSER {} {}", site.user, site.rights),
-        ),
+        "NOPERM" => (Kind::Misconfigured, lacks_right(site)),
         "DENIED" => (
             Kind::Misconfigured,
             "the server is in protected mode: give its users passwords, or bind it to an address"
                 .into(),
         ),
         "WRONGTYPE" => (Kind::Misconfigured, not_ours(site, "it is of another type")),
-        "ERR" => return judge_general(doing, detail),
+        "ERR" => return judge_general(doing, detail, site),
         _ => return (doing.unclear(), None),
     };
     (kind, Some(advice))
 }
 
 /// Errors that have nothing but their text.
-fn judge_general(doing: Doing, detail: &str) -> (Kind, Option<String>) {
+fn judge_general(doing: Doing, detail: &str, site: Site<'_>) -> (Kind, Option<String>) {
     let is = |text: &str| detail.contains(text);
+    // Raised by one of the commands of a script, of which that which changes the cell is the last.
+    if is("ACL failure in script") || is("The user executing the script can't") {
+        return (Kind::Misconfigured, Some(lacks_right(site)));
+    }
     let advice = if is("Error compiling script") || is("Unexpected engine in script shebang") {
         "it is too old: Redis from 7.0 or Valkey from 8.0 on is needed"
     } else if is("unknown command") {
@@ -137,6 +139,9 @@ fn judge_other(doing: Doing, error: &RedisError) -> (Kind, Option<String>) {
     match error.kind() {
         ErrorKind::AuthenticationFailed => (Kind::Misconfigured, Some(let_in())),
         ErrorKind::InvalidClientConfig => (Kind::Misconfigured, None),
+        ErrorKind::MasterNameNotFoundBySentinel => {
+            (Kind::Misconfigured, Some("the sentinel knows no primary of that name".into()))
+        }
         _ => match certificate(error) {
             Some(advice) => (Kind::Misconfigured, Some(advice.into())),
             None => (doing.unclear(), None),
@@ -148,6 +153,10 @@ fn let_in() -> String {
     "the server does not let this user in: check user and password".into()
 }
 
+fn lacks_right(site: Site<'_>) -> String {
+    format!("this user lacks a right: ACL SETUSER {} {}", site.user, site.rights)
+}
+
 /// What is there and was not written by this crate.
 pub(crate) fn not_ours(site: Site<'_>, why: &str) -> String {
     format!("the key {} is not as lock-redis writes it: {why}", site.key)
@@ -156,7 +165,11 @@ pub(crate) fn not_ours(site: Site<'_>, why: &str) -> String {
 /// What to do if one side refuses the certificate of the other.
 fn certificate(error: &RedisError) -> Option<&'static str> {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
-    let error = error.source()?.downcast_ref::<io::Error>()?;
+    let error = error.source()?;
+    let error = match error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(shared) => shared.downcast_ref::<io::Error>()?,
+        None => error.downcast_ref::<io::Error>()?,
+    };
     Some(match error.get_ref()?.downcast_ref::<E>()? {
         E::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
             "the server's certificate is for another name: connect by that name"
@@ -177,7 +190,6 @@ fn certificate(error: &RedisError) -> Option<&'static str> {
             | Alert::CertificateExpired
             | Alert::CertificateUnknown,
         ) => "the server does not take the client's certificate: check ssl-cert and ssl-key",
-        E::InvalidMessage(_) => "the server speaks no TLS there: write redis:// or another port",
         _ => return None,
     })
 }

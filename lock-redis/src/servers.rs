@@ -110,11 +110,7 @@ impl Servers {
         let found: Option<(String, u16)> = ask.query_async(&mut connection).await?;
         let (host, port) = found.ok_or_else(|| {
             let name = sentinel.name.clone();
-            RedisError::from((
-                ErrorKind::MasterNameNotFoundBySentinel,
-                "the sentinel knows no primary of that name",
-                name,
-            ))
+            RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "sentinel", name))
         })?;
         Ok(Place::Tcp(Address { host, port }))
     }
