@@ -125,13 +125,14 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
     let end = shim
         .start(&environment(&task, &granted, settings))
         .and_then(|started| supervise::until_end(started, &events, &watch));
-    if let Some(least) = options.at_least {
+    let is_wanted = end.as_ref().is_ok_and(|end| end.is_wanted);
+    if let Some(least) = options.at_least.filter(|_| !is_wanted) {
         linger(held_since + least, &events);
     }
     if let Err(error) = keeper.finish() {
         say_not_given_back(&task, &error);
     }
-    Ok(end?)
+    Ok(end?.exit)
 }
 
 /// Waits for the grant; else says how `lockctl` has to end.

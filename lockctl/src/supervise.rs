@@ -82,7 +82,16 @@ pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
     }
 }
 
-/// Watches over a started CMD until its whole group is gone; says how `lockctl` has to end.
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// How `lockctl` has to end.
+    pub(crate) exit: Exit,
+    /// Whether somebody wanted it to, and not CMD alone.
+    pub(crate) is_wanted: bool,
+}
+
+/// Watches over a started CMD until its whole group is gone.
 ///
 /// # Errors
 ///
@@ -91,7 +100,7 @@ pub(crate) fn until_end(
     started: Started,
     events: &Receiver<Event>,
     watch: &Watch<'_>,
-) -> Result<Exit, LaunchError> {
+) -> Result<End, LaunchError> {
     let group = Group::new(started.pid(), started.grouping());
     let mut run =
         Run { started, group, watch, ended: None, ending: None, look_again: LOOK_AGAIN_MIN };
@@ -146,6 +155,8 @@ impl Run<'_> {
             Event::Granted(_) | Event::Refused(_) | Event::Blocked(_) => {}
             Event::Signal(received) => {
                 let Some(signal) = received.signal else { return };
+                // CMD may have ended just before.
+                self.reap();
                 match &self.ended {
                     // CMD is over, and somebody wants us to be: its background processes may ignore
                     // Ctrl-C, as a script's do, and would keep the locks for ever.
@@ -242,16 +253,18 @@ impl Run<'_> {
         }
     }
 
-    fn result(self) -> Result<Exit, LaunchError> {
+    fn result(self) -> Result<End, LaunchError> {
         if let Some(failure) = self.started.failure() {
             return Err(failure);
         }
+        let is_wanted = self.ending.is_some();
         let lost = self.ending.is_some_and(|ending| ending.lost);
-        Ok(match self.ended {
+        let exit = match self.ended {
             _ if lost => Exit::Lost,
             Some(ended) => Exit::of_child(ended.status),
             None => Exit::System,
-        })
+        };
+        Ok(End { exit, is_wanted })
     }
 }
 
