@@ -18,7 +18,8 @@ pub(crate) struct Floor {
 impl Floor {
     pub(crate) async fn new(server: &Server, data: &str) -> Result<Self, Failure> {
         let (_, id) = server.fresh();
-        let script = Script::new(include_str!("../../lock-redis/src/scripts/swap.lua"));
+        let script = include_str!("../../lock-redis/src/scripts/swap.lua");
+        let script = Script::new(&format!("#!lua\n{script}"));
         let mut floor = Self { connection: server.connect().await?, id, version: 1, script };
         match &mut floor.connection {
             Connection::Sql(connection) => {

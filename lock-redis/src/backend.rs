@@ -1,10 +1,10 @@
 //! The backend: one hash as the versioned cell, with time limits and other servers to turn to.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::fmt;
 
 use async_trait::async_trait;
 use lock_core::{
@@ -17,7 +17,7 @@ use crate::error::{Doing, NO_MEMORY, Site, not_ours, of, silent, sort};
 use crate::listener::Listener;
 use crate::options::RedisOptions;
 use crate::risk::{Info, Risk};
-use crate::servers::{Address, Found, Place, Servers};
+use crate::servers::{Place, Servers, is_full};
 use crate::session::{Cell, Outcome, Session, redirection};
 
 /// How long a command may take.
@@ -40,8 +40,8 @@ pub struct RedisBackend {
     replicas: u32,
     /// Which server, or sentinel, to try first.
     server: AtomicUsize,
-    /// The node of a cluster that has the key, or the server that a session is connected to.
-    found: Found,
+    /// The node of a cluster that has the key, if another one has said so.
+    moved: Mutex<Option<Place>>,
     /// The newest version that is known to be on enough replicas.
     replicated: AtomicU64,
     has_warned: AtomicBool,
@@ -75,7 +75,7 @@ impl RedisBackend {
             rights,
             replicas,
             server: AtomicUsize::new(0),
-            found: Found::default(),
+            moved: Mutex::default(),
             replicated: AtomicU64::new(0),
             has_warned: AtomicBool::new(false),
             session: Mutex::default(),
@@ -131,8 +131,7 @@ impl RedisBackend {
     /// Connects to the first server that serves and is no replica, from the last good one on.
     async fn connect(&self) -> Result<Session, BackendError> {
         let mut places = self.servers.places(self.server.load(Ordering::Relaxed));
-        let is_cluster = self.servers.sentinel.is_none();
-        if let Some(place) = self.found.get().filter(|_| is_cluster) {
+        if let Some(place) = self.moved().clone() {
             places.retain(|other| *other != place);
             places.insert(0, place);
         }
@@ -150,7 +149,7 @@ impl RedisBackend {
                 _ => Some(error),
             };
         }
-        self.found.set(None);
+        *self.moved() = None;
         Err(failure.expect("there is at least one server"))
     }
 
@@ -161,7 +160,8 @@ impl RedisBackend {
             Some(sentinel) => self.servers.primary(sentinel, place).await.map_err(sorted)?,
             None => place.clone(),
         };
-        let mut session = Session::new(self.servers.connect(&primary).await.map_err(sorted)?);
+        let connection = self.servers.connect(&primary).await.map_err(sorted)?;
+        let mut session = Session::new(connection, primary);
         // Who may not ask learns by the first call whether it is a replica.
         match session.info().await {
             Ok(info) => {
@@ -172,7 +172,7 @@ impl RedisBackend {
                 }
                 self.warn(&info);
             }
-            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) => {}
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) && !is_full(&error) => {}
             Err(error) => return Err(sorted(error)),
         }
         if let Place::Tcp(address) = place
@@ -180,15 +180,13 @@ impl RedisBackend {
         {
             self.server.store(index, Ordering::Relaxed);
         }
-        self.found.set(Some(primary));
         Ok(session)
     }
 
     /// Says once what may cost all locks at any time.
     fn warn(&self, info: &Info) {
         for risk in info.risks(self.replicas) {
-            if matches!(risk, Risk::Eviction(_)) && !self.has_warned.swap(true, Ordering::Relaxed)
-            {
+            if matches!(risk, Risk::Eviction(_)) && !self.has_warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(store = %self.store, "locks may be lost: {risk}");
             }
         }
@@ -203,6 +201,7 @@ impl RedisBackend {
         let mut is_second = false;
         loop {
             let session = self.session().await?;
+            let place = session.place.clone();
             let limit = Duration::from_secs(CALL_SECONDS);
             let Ok(result) = timeout(limit, command(session)).await else {
                 self.turn_away();
@@ -216,11 +215,11 @@ impl RedisBackend {
                     return Ok(answer);
                 }
                 Err(error) => {
-                    let place = redirection(&error).and_then(Address::parse).map(Place::Tcp);
+                    let place = redirection(&error, &place);
                     let error = sort(doing, self.site(), error);
                     if let Some(place) = place.filter(|_| !is_second) {
                         self.forget();
-                        self.found.set(Some(place));
+                        *self.moved() = Some(place);
                         is_second = true;
                         continue;
                     }
@@ -275,7 +274,7 @@ impl RedisBackend {
     /// Gives the connection up, and begins with another server next time.
     fn turn_away(&self) {
         self.forget();
-        self.found.set(None);
+        *self.moved() = None;
         let next = self.server.load(Ordering::Relaxed) + 1;
         self.server.store(next % self.servers.addresses.len().max(1), Ordering::Relaxed);
     }
@@ -284,6 +283,10 @@ impl RedisBackend {
     fn forget(&self) {
         *self.slot() = None;
         *self.listening() = None;
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Option<Place>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Session>> {
@@ -299,10 +302,7 @@ impl RedisBackend {
         if let Some(listener) = self.listening().clone().filter(Listener::is_good) {
             return Ok(listener);
         }
-        self.session().await?;
-        let place = self.found.get();
-        let place = place.or_else(|| self.servers.places(0).into_iter().next());
-        let place = place.expect("there is at least one server");
+        let place = self.session().await?.place;
         let subscribing = self.servers.subscribe(&place, &self.cell.channel);
         let pubsub = self.within(Doing::Listening, subscribing).await?;
         // What was swapped before the subscription began was told to nobody.

@@ -96,7 +96,9 @@ fn judge(doing: Doing, code: &str, detail: &str, site: Site<'_>) -> (Kind, Optio
         }
         "NOAUTH" => (
             Kind::Misconfigured,
-            "the server wants a password: write USER:PASSWORD@ or password-file=PATH".into(),
+            "the server wants a password: write USER:PASSWORD@ or password-file=PATH, for sentinels \
+             sentinel-password-file=PATH"
+                .into(),
         ),
         "WRONGPASS" => (Kind::Misconfigured, let_in()),
         "NOPERM" => (Kind::Misconfigured, lacks_right(site)),
@@ -127,7 +129,7 @@ fn judge_general(doing: Doing, detail: &str, site: Site<'_>) -> (Kind, Option<St
         "it has no database of that number"
     } else if is("SELECT is not allowed in cluster mode") {
         "a cluster has database 0 alone: leave the number out of the URL"
-    } else if is("max number of clients") {
+    } else if is("max number of clients reached") {
         return (Kind::Unavailable, Some("it takes no more connections".into()));
     } else {
         return (doing.unclear(), None);

@@ -292,7 +292,9 @@ fn rights(servers: &Servers, replicas: u32) -> String {
 fn database(path: &str) -> Result<u32, BackendError> {
     match path.trim_matches('/') {
         "" => Ok(0),
-        number => number.parse().map_err(|_| bad("what follows its hosts is no number of a database")),
+        number => {
+            number.parse().map_err(|_| bad("what follows its hosts is no number of a database"))
+        }
     }
 }
 
@@ -382,7 +384,8 @@ mod tests {
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
         }
-        for url in ["redis://h?namespace=", "redis://h?password-file=/none", "rediss://h?ssl-ca=/none"]
+        for url in
+            ["redis://h?namespace=", "redis://h?password-file=/none", "rediss://h?ssl-ca=/none"]
         {
             let error = RedisOptions::from_url(url).unwrap().build().expect_err(url);
             assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");

@@ -45,6 +45,7 @@ impl fmt::Display for Risk {
 /// What `INFO` tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Info {
+    /// Whether another server is its primary. A node of a cluster says itself who has a key.
     pub(crate) is_replica: bool,
     policy: Option<String>,
     has_append_only_file: Option<bool>,
@@ -58,7 +59,8 @@ impl Info {
             line.map(str::trim)
         };
         Self {
-            is_replica: field("role").is_some_and(|role| role != "master"),
+            is_replica: field("role").is_some_and(|role| role != "master")
+                && field("cluster_enabled") != Some("1"),
             policy: field("maxmemory_policy").map(str::to_owned),
             has_append_only_file: field("aof_enabled").map(|enabled| enabled == "1"),
             has_replicas: field("connected_slaves").is_some_and(|number| number != "0"),

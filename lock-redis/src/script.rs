@@ -8,12 +8,13 @@ use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind
 /// Reads the cell.
 pub(crate) static READ: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/read.lua")));
-/// Swaps the cell.
+/// Swaps the cell; refused by a server that has no memory left.
 pub(crate) static SWAP: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/swap.lua")));
-/// Swaps the cell for one that is not larger, where there is no memory left.
-pub(crate) static SHRINK: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/shrink.lua")));
+    LazyLock::new(|| Script::new(concat!("#!lua\n", include_str!("scripts/swap.lua"))));
+/// The same, for one argument more: what is not larger than before takes no memory.
+pub(crate) static SHRINK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!("#!lua flags=allow-oom\n", include_str!("scripts/swap.lua")))
+});
 /// Writes the cell as it is.
 pub(crate) static TOUCH: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/touch.lua")));

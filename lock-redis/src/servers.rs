@@ -3,19 +3,20 @@
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind,
-    IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, cmd,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, cmd,
 };
 
 /// A connection on which nothing arrives is asked by the system, from then on and so often, whether it
 /// still works.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+/// So often in vain, and it is given up.
+const KEEPALIVE_TRIES: u32 = 3;
 
 /// Host and port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +127,7 @@ impl Servers {
     fn client(&self, place: &Place, settings: RedisConnectionInfo) -> RedisResult<Client> {
         let (idle, interval) = KEEPALIVE;
         let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
+        let keepalive = keepalive.with_retries(KEEPALIVE_TRIES);
         let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
         let address = match place {
             Place::Socket(path) => ConnectionAddr::Unix(path.clone()),
@@ -178,12 +180,17 @@ async fn authenticate(
             ));
         }
         // It has no users, or no password: that has no word of its own.
-        if error.code() == Some("ERR") && !error.to_string().contains("max number of clients") {
+        if error.code() == Some("ERR") && !is_full(&error) {
             let detail = error.detail().unwrap_or_default().to_owned();
             return RedisError::from((ErrorKind::AuthenticationFailed, "AUTH failed", detail));
         }
         error
     })
+}
+
+/// Whether the server takes no more connections: that is the answer to whatever is sent first.
+pub(crate) fn is_full(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.contains("max number of clients"))
 }
 
 impl Files {
@@ -221,20 +228,6 @@ impl Address {
         let Self { host, port } = self;
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         if *port == default_port { host } else { format!("{host}:{port}") }
-    }
-}
-
-/// The place where the server was found last, if that is another than the first that one would try.
-#[derive(Debug, Default)]
-pub(crate) struct Found(Mutex<Option<Place>>);
-
-impl Found {
-    pub(crate) fn get(&self) -> Option<Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set(&self, place: Option<Place>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 }
 

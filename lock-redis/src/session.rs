@@ -8,6 +8,7 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::runtime;
 
 use crate::script::{self, READ, SHRINK, SWAP, TOUCH};
+use crate::servers::{Address, Place};
 
 /// A connection that was not used for so long may have been cut by something on the way.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -18,6 +19,8 @@ const REPLICAS_MILLISECONDS: u32 = 2_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     connection: MultiplexedConnection,
+    /// Where the server is.
+    pub(crate) place: Place,
     /// A connection only works in the runtime that it was made in.
     runtime: runtime::Id,
     used: Instant,
@@ -40,9 +43,9 @@ pub(crate) struct Cell {
 }
 
 impl Session {
-    pub(crate) fn new(connection: MultiplexedConnection) -> Self {
+    pub(crate) fn new(connection: MultiplexedConnection, place: Place) -> Self {
         let runtime = runtime::Handle::current().id();
-        Self { connection, runtime, used: Instant::now() }
+        Self { connection, place, runtime, used: Instant::now() }
     }
 
     /// Whether it belongs to this runtime.
@@ -65,7 +68,7 @@ impl Session {
     /// What the server tells of itself, as `INFO` writes it.
     pub(crate) async fn info(&mut self) -> RedisResult<String> {
         let mut info = cmd("INFO");
-        info.arg(&["server", "replication", "memory", "persistence"]);
+        info.arg(&["replication", "memory", "persistence", "cluster"]);
         info.query_async(&mut self.connection).await
     }
 
@@ -88,6 +91,7 @@ impl Session {
         let connection = &mut self.connection;
         let answer: i8 = match script::call(connection, &SWAP, &cell.key, &arguments).await {
             Err(error) if error.code() == Some("OOM") => {
+                let arguments = [&arguments[..], &[b"shrink"]].concat();
                 script::call(connection, &SHRINK, &cell.key, &arguments).await?
             }
             answer => answer?,
@@ -149,12 +153,17 @@ fn parse(text: &[u8]) -> Result<Version, String> {
         .ok_or_else(|| format!("its version is {:?}", String::from_utf8_lossy(text)))
 }
 
-/// Whether a command went to a node of a cluster that has not got the key.
-pub(crate) fn redirection(error: &RedisError) -> Option<&str> {
-    match error.kind() {
-        ErrorKind::Server(ServerErrorKind::Moved) => error.redirect_node().map(|(node, _)| node),
-        _ => None,
+/// Where the key is, if a command went to a node of a cluster that has not got it.
+pub(crate) fn redirection(error: &RedisError, from: &Place) -> Option<Place> {
+    if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
+        return None;
     }
+    let mut address = Address::parse(error.redirect_node()?.0)?;
+    // A node that does not know its name leaves it out: it is the one by which it was reached.
+    if let (true, Place::Tcp(this)) = (address.host.is_empty(), from) {
+        address.host.clone_from(&this.host);
+    }
+    Some(Place::Tcp(address))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use lock_servers::{RedisKind, RedisServer};
 use support::{Shared, damage, namespace, put, repair};
 
 fn main() -> ExitCode {
-    let fixtures = RedisKind::ALL.map(|kind| Arc::new(Redis(Shared::new(kind))) as Arc<dyn Fixture>);
+    let fixtures =
+        RedisKind::ALL.map(|kind| Arc::new(Redis(Shared::new(kind))) as Arc<dyn Fixture>);
     lock_conformance::run(&fixtures)
 }
 

@@ -42,7 +42,9 @@ enum InitError {
     NoGroup(String),
     #[error("cannot look up the group {name}")]
     Group { name: String, source: nix::Error },
-    #[error("--group is for stores that are files: a server chooses its users itself, with GRANT or ACL SETUSER")]
+    #[error(
+        "--group is for stores that are files: a server chooses its users itself, with GRANT or ACL SETUSER"
+    )]
     NotAFile,
     #[error(transparent)]
     Open(#[from] LockError),

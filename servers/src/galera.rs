@@ -61,7 +61,12 @@ impl Galera {
         let places = [root.join("usr/lib"), "/usr/lib".into(), "/usr/lib64".into()];
         let library = places.into_iter().map(|place| place.join("galera/libgalera_smm.so"));
         let Some(library) = library.into_iter().find(|library| library.exists()) else {
-            return Err(Error::unavailable(Kind::MariaDb, Kind::MariaDb.url_variable(), WANTED, why));
+            return Err(Error::unavailable(
+                Kind::MariaDb,
+                Kind::MariaDb.url_variable(),
+                WANTED,
+                why,
+            ));
         };
         let galera = Self { library };
         let template = cache.join("galera-data");

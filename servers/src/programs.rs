@@ -120,9 +120,10 @@ impl Kind {
 
     fn wanted(self) -> Wanted {
         match self {
-            Self::MariaDb => {
-                Wanted { packages: &["mariadb-server-core", "mariadb-client-core"], suite: Suite::Own }
-            }
+            Self::MariaDb => Wanted {
+                packages: &["mariadb-server-core", "mariadb-client-core"],
+                suite: Suite::Own,
+            },
             Self::MySql => Wanted { packages: &["mysql-server-core"], suite: Suite::Other("sid") },
         }
     }

@@ -144,8 +144,7 @@ impl RedisServer {
         let directory = tempfile::Builder::new().prefix("lock").tempdir_in("/tmp");
         let directory = directory.map_err(Error::io("create a folder in", "/tmp"))?;
         let (port, second) = (Port::reserve()?, Port::reserve()?);
-        let server =
-            Self { kind, is_sentinel, directory, port, second, process: Mutex::default() };
+        let server = Self { kind, is_sentinel, directory, port, second, process: Mutex::default() };
         server.configure(lines)?;
         Ok(server)
     }

@@ -16,7 +16,8 @@ async fn start(kind: RedisKind) -> Option<Vec<RedisServer>> {
         on::<()>(&node, &["CLUSTER", "ADDSLOTSRANGE", from, to]);
         nodes.push(node);
     }
-    let first = (&nodes[0].address().port().to_string(), &nodes[0].second_address().port().to_string());
+    let first =
+        (&nodes[0].address().port().to_string(), &nodes[0].second_address().port().to_string());
     for node in &nodes[1..] {
         on::<()>(node, &["CLUSTER", "MEET", "127.0.0.1", first.0, first.1]);
     }

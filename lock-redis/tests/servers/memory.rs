@@ -48,12 +48,7 @@ fn at_maxmemory_the_cell_may_shrink_and_stay_and_not_grow() {
         assert_eq!(backend.load().await.unwrap().data, b"1");
         place.call::<()>(&["DEL", "interlock:{default}"]);
         assert_eq!(swap(&backend, 3, "1").await.unwrap(), Swap::Conflict);
-        let created = swap(&backend, 0, "1").await;
-        assert!(
-            matches!(&created, Ok(Swap::Conflict))
-                || created.as_ref().is_err_and(|error| error.kind() == Kind::TooLarge),
-            "{created:?}"
-        );
+        expect(swap(&backend, 0, "1").await, Kind::TooLarge, "maxmemory");
     });
 }
 

@@ -3,7 +3,9 @@
 use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Swap, Version};
 use lock_servers::{RedisKind, RedisServer};
 
-use crate::place::{Place, RIGHTS, backend, each, everywhere, expect, on, swap, unless_missing, until};
+use crate::place::{
+    Place, RIGHTS, backend, each, everywhere, expect, on, swap, unless_missing, until,
+};
 
 /// A replica of a server that has caught up.
 pub(crate) async fn replica_of(kind: RedisKind, primary: &RedisServer) -> Option<RedisServer> {

@@ -147,8 +147,7 @@ fn databases_and_namespaces_are_apart() {
         swap(&place.backend(), 0, "zero").await.unwrap();
         swap(&in_second, 0, "two").await.unwrap();
         swap(&named, 0, "named").await.unwrap();
-        for (backend, data) in
-            [(&place.backend(), "zero"), (&in_second, "two"), (&named, "named")]
+        for (backend, data) in [(&place.backend(), "zero"), (&in_second, "two"), (&named, "named")]
         {
             assert_eq!(backend.load().await.unwrap().data, data.as_bytes());
         }

@@ -99,6 +99,24 @@ async fn until_granted(locks: &Locks, name: &str) -> u64 {
 }
 
 #[test]
+fn sentinels_may_want_a_password_too() {
+    each(async |kind| {
+        let Some(server) = unless_missing(RedisServer::start(kind)) else { return };
+        let monitor = format!("sentinel monitor main 127.0.0.1 {} 1", server.address().port());
+        let lines = [&monitor, "requirepass secret"];
+        let Some(sentinel) = unless_missing(RedisServer::start_sentinel(kind, &lines)) else {
+            return;
+        };
+        let url = format!("redis://{}/?sentinel=main", sentinel.address());
+        expect(backend(&url).load().await, Kind::Misconfigured, "wants a password");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "secret\n").unwrap();
+        let url = format!("{url}&sentinel-password-file={}", file.path().display());
+        backend(&url).load().await.unwrap();
+    });
+}
+
+#[test]
 fn what_the_sentinels_do_not_know_is_said() {
     each(async |kind| {
         let Some(sentinel) = unless_missing(RedisServer::start_sentinel(kind, &[])) else { return };

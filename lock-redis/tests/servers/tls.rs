@@ -99,11 +99,7 @@ fn a_server_is_believed_that_has_the_name_and_a_trusted_ca() {
         let refused = async |host: &str, options: &[&str], says: &str| {
             let backend = backend(&url(place, host, options));
             expect(backend.load().await, Kind::Misconfigured, says);
-            expect(
-                backend.changed(lock_core::Version(1)).await,
-                Kind::Misconfigured,
-                says,
-            );
+            expect(backend.changed(lock_core::Version(1)).await, Kind::Misconfigured, says);
         };
         refused("localhost", &[strangers], "name its CA with ssl-ca").await;
         refused("localhost", &[], "name its CA with ssl-ca").await;

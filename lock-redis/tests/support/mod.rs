@@ -78,10 +78,13 @@ pub(crate) fn put(url: &str, namespace: &str, cell: Option<&Snapshot>) -> Verdic
 pub(crate) fn damage(url: &str, namespace: &str, how: Damage) -> Option<Verdict> {
     let (key, aside) = (key(namespace), format!("aside:{{{namespace}}}"));
     let harm: &[&str] = match how {
-        Damage::Truncated => {
-            &["EVAL", "local d = redis.call('HGET', KEYS[1], 'data'); \
-               redis.call('HSET', KEYS[1], 'data', string.sub(d, 1, #d / 2))", "1", &key]
-        }
+        Damage::Truncated => &[
+            "EVAL",
+            "local d = redis.call('HGET', KEYS[1], 'data'); \
+               redis.call('HSET', KEYS[1], 'data', string.sub(d, 1, #d / 2))",
+            "1",
+            &key,
+        ],
         Damage::Garbage => &["HSET", &key, "data", "\u{1}noise\u{1}noise"],
         Damage::Foreign => &["SET", &key, "somebody's"],
         _ => return None,

@@ -112,7 +112,9 @@ pub(crate) enum UrlError {
     #[error("\"{0}\" is relative: in a configuration file, write the whole path")]
     Relative(String),
     /// `mysql:` without a host.
-    #[error("\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE or redis://HOST")]
+    #[error(
+        "\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE or redis://HOST"
+    )]
     NoServer(String),
     /// What a command learns of a store whose URL has a password.
     #[error(
