@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lock_core::{AcquireError, BackendErrorKind as Kind, LockBackend, Locks, Swap};
 use lock_redis::Risk;
@@ -9,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::place::{Place, everywhere, expect, swap};
+use crate::place::{Place, everywhere, expect, swap, until, until_waiting};
 
 /// Leaves the server no memory for anything.
 fn fill(place: &Place) {
@@ -19,19 +20,29 @@ fn fill(place: &Place) {
 #[test]
 fn at_maxmemory_what_is_not_larger_still_works() {
     everywhere(&[], async |place| {
-        let locks = Locks::new(place.backend());
+        let builder = || Locks::builder(place.backend()).lease(Duration::from_secs(3));
+        let (locks, other) = (builder().build(), builder().build());
         let first = locks.acquire("first").await.unwrap();
         let second = locks.acquire("second").await.unwrap();
+        let waiter = other.clone();
+        let waiting = tokio::spawn(async move { waiter.acquire("first").await });
+        until_waiting(&locks).await;
         fill(place);
         let refused = locks.acquire("third").await.unwrap_err();
         assert!(matches!(&refused, AcquireError::Store(error) if error.is_full()), "{refused:?}");
-        first.verify().await.expect("a hold is not lost for it");
+        // Leases are renewed.
+        let before = place.backend().load().await.unwrap().version;
+        until("it is renewed", async || place.backend().load().await.unwrap().version > before).await;
+        second.verify().await.expect("a hold is not lost for it");
+        // Locks are passed on, and given back.
         first.release().await.unwrap();
+        waiting.await.unwrap().unwrap().release().await.unwrap();
         second.release().await.unwrap();
         assert!(locks.list().await.unwrap().holds.is_empty());
         place.call::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
         locks.acquire("third").await.unwrap().release().await.unwrap();
         locks.close().await.unwrap();
+        other.close().await.unwrap();
     });
 }
 
