@@ -1,6 +1,6 @@
 //! Redis and Valkey: a server with a directory of its own, or a sentinel that watches over servers.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -162,7 +162,7 @@ impl RedisServer {
             self.log().display(),
         );
         if !self.is_sentinel {
-            text += &format!("unixsocket {}\nsave \"\"\n", self.socket().display());
+            let _ = write!(text, "unixsocket {}\nsave \"\"\n", self.socket().display());
         }
         let second = self.second.address.port().to_string();
         for line in lines {

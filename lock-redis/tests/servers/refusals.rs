@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lock_core::{BackendErrorKind as Kind, LockBackend, Swap, Version};
 
-use crate::place::{backend, everywhere, expect, swap, until};
+use crate::place::{PATIENCE, backend, everywhere, expect, swap, until};
 use crate::support::key;
 
 #[test]
@@ -110,7 +110,8 @@ fn a_subscription_that_was_cut_is_made_again() {
         changed.unwrap();
         // What was written before it listened is told too.
         let late = place.backend();
-        late.changed(Version(1)).await.unwrap();
+        let told = tokio::time::timeout(PATIENCE, late.changed(Version(1))).await;
+        told.expect("it is told").unwrap();
         // Nobody listens without being waited for.
         until("nobody listens", async || subscribers() == 0).await;
         let none = tokio::time::timeout(Duration::from_millis(200), late.changed(Version(2)));
