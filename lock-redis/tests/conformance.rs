@@ -31,8 +31,8 @@ impl Fixture for Redis {
 
     fn start(&self) -> Start {
         let server = self.0.url().map_err(|error| failure(&error))?;
-        let (namespace, own, is_used) = (namespace(), OnceLock::new(), AtomicBool::new(false));
-        Ok(Box::new(Namespace { shared: self.0.clone(), server, namespace, own, is_used }))
+        let (name, own, is_used) = (namespace(), OnceLock::new(), AtomicBool::new(false));
+        Ok(Box::new(Namespace { shared: self.0.clone(), server, name, own, is_used }))
     }
 
     fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
@@ -50,7 +50,7 @@ fn failure(error: &lock_servers::Error) -> Failure {
 struct Namespace {
     shared: Arc<Shared>,
     server: String,
-    namespace: String,
+    name: String,
     /// A server for this trial alone, if it asked for one before it used the other.
     own: OnceLock<Option<Own>>,
     is_used: AtomicBool,
@@ -76,10 +76,10 @@ impl Namespace {
             // A server that was killed is given it before anybody else comes.
             Some(Some(own)) if own.server.pid().is_none() => {
                 own.start()?;
-                put(&own.server.url(), &self.namespace, cell)?;
+                put(&own.server.url(), &self.name, cell)?;
                 own.kill()
             }
-            _ => put(&self.url(), &self.namespace, cell),
+            _ => put(&self.url(), &self.name, cell),
         }
     }
 }
@@ -104,7 +104,7 @@ impl Server for Own {
 
 impl Store for Namespace {
     fn spec(&self) -> String {
-        format!("{}?namespace={}", self.url(), self.namespace)
+        format!("{}?namespace={}", self.url(), self.name)
     }
 
     fn tells_of_changes(&self) -> bool {
@@ -120,18 +120,18 @@ impl Store for Namespace {
     }
 
     fn damage(&self, how: Damage) -> Option<Verdict> {
-        damage(&self.url(), &self.namespace, how)
+        damage(&self.url(), &self.name, how)
     }
 
     fn repair(&self) -> Verdict {
-        repair(&self.url(), &self.namespace)
+        repair(&self.url(), &self.name)
     }
 
     fn server(&self) -> Option<&dyn Server> {
         let start = || {
             assert!(!self.is_used.load(Ordering::Relaxed), "ask for the server before the store");
             let server = RedisServer::start(self.shared.kind()).ok()?;
-            Some(Own { server, namespace: self.namespace.clone() })
+            Some(Own { server, namespace: self.name.clone() })
         };
         self.own.get_or_init(start).as_ref().map(|own| own as &dyn Server)
     }
@@ -146,6 +146,6 @@ impl Store for Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = put(&self.server, &self.namespace, None);
+        let _ = put(&self.server, &self.name, None);
     }
 }

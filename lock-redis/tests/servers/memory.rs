@@ -32,7 +32,8 @@ fn at_maxmemory_what_is_not_larger_still_works() {
         assert!(matches!(&refused, AcquireError::Store(error) if error.is_full()), "{refused:?}");
         // Leases are renewed.
         let before = place.backend().load().await.unwrap().version;
-        until("it is renewed", async || place.backend().load().await.unwrap().version > before).await;
+        until("it is renewed", async || place.backend().load().await.unwrap().version > before)
+            .await;
         second.verify().await.expect("a hold is not lost for it");
         // Locks are passed on, and given back.
         first.release().await.unwrap();

@@ -1,4 +1,5 @@
 //! Where a test works: servers of its own, one of every kind after the other.
+#![allow(clippy::needless_pass_by_value, reason = "a test is written where it is run")]
 
 use std::env;
 use std::error::Error as _;

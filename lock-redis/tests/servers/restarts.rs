@@ -83,7 +83,7 @@ fn a_server_that_still_reads_its_data_is_waited_for() {
             Err(error) if code(&error) == Some("LOADING") => {
                 read = Some(error);
                 // It would not fit.
-                    let error = swap(&backend, 7, "{}").await.err();
+                let error = swap(&backend, 7, "{}").await.err();
                 swapped = swapped.take().or(error.filter(|e| code(e) == Some("LOADING")));
                 false
             }

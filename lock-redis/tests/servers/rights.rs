@@ -53,30 +53,26 @@ fn what_is_missing_is_said_as_the_rule_to_type() {
             let rights: Vec<&str> = RIGHTS.iter().copied().filter(|one| *one != missing).collect();
             let user = place.user(&rights);
             let mine = backend(&place.url_of(&user));
-            if missing != "+script|load" {
+            let rule = format!("ACL SETUSER {user} on {}", RIGHTS.join(" "));
+            if missing == "+script|load" {
+                place.call::<()>(&["SCRIPT", "FLUSH"]);
+            } else {
                 place.backend().load().await.unwrap();
                 swap(&place.backend(), 0, "{}").await.unwrap();
                 place.call::<()>(&["FLUSHALL"]);
-            } else {
-                place.call::<()>(&["SCRIPT", "FLUSH"]);
             }
             let read_only = ["+hget", "+hset", "+exists"].contains(&missing);
             if read_only {
                 mine.load().await.unwrap();
             } else {
-                let rule = format!("ACL SETUSER {user} on {}", RIGHTS.join(" "));
                 expect(mine.load().await, Kind::Misconfigured, &rule);
             }
             if missing != "+hgetall" {
-                let rule = format!("ACL SETUSER {user} on {}", RIGHTS.join(" "));
                 expect(swap(&mine, 0, "{}").await, Kind::Misconfigured, &rule);
                 assert_eq!(place.backend().load().await.unwrap().version, Version::ABSENT);
-                // Whoever types it is done.
-                let words: Vec<&str> = rule.split(' ').collect();
-                place.call::<()>(&words);
-            } else {
-                place.call::<()>(&["ACL", "SETUSER", &user, missing]);
             }
+            // Whoever types it is done.
+            place.call::<()>(&rule.split(' ').collect::<Vec<_>>());
             swap(&mine, 0, "{}").await.unwrap();
             mine.load().await.unwrap();
         }

@@ -107,7 +107,7 @@ struct Server {
     address: String,
     root: String,
     /// It ends with this program.
-    _server: Option<RedisServer>,
+    _own: Option<RedisServer>,
 }
 
 impl Server {
@@ -134,6 +134,6 @@ impl Server {
         let mut rule = cmd("ACL");
         rule.arg("SETUSER").arg(USER).arg("on").arg(format!(">{PASSWORD}"));
         rule.arg(&["~*", "&*", "+@all"]).query::<()>(&mut connection).unwrap();
-        Server { address, root, _server: own }
+        Server { address, root, _own: own }
     }
 }
