@@ -1,11 +1,13 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 
 use lock_core::options::{check_namespace, read_password};
 use lock_core::{BackendError, BackendErrorKind};
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::backend::RedisBackend;
@@ -299,27 +301,8 @@ fn database(path: &str) -> Result<u32, BackendError> {
 }
 
 fn decoded(text: &str) -> Result<String, BackendError> {
-    let text = percent_decode(text.as_bytes());
-    String::from_utf8(text).map_err(|_| bad("user or password are not UTF-8"))
-}
-
-fn percent_decode(text: &[u8]) -> Vec<u8> {
-    let digit = |at: usize| text.get(at).and_then(|&byte| char::from(byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        match (text[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                at += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
+    let text = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+    text.map_err(|_| bad("user or password are not UTF-8"))
 }
 
 fn bad(what: &str) -> BackendError {
