@@ -182,6 +182,16 @@ pub trait Server: Send + Sync {
     /// The spec of the same store when it is reached by another address, that of a proxy.
     fn spec_at(&self, address: SocketAddr) -> String;
 
+    /// The spec of the same store when it is reached by the name of a host, or by an IP address as
+    /// URLs have it; with it, clients are put where such names have several addresses, some of them
+    /// dead.
+    ///
+    /// `None`: the store is not found by the name of a host.
+    fn spec_by_name(&self, host: &str, port: u16) -> Option<String> {
+        let _ = (host, port);
+        None
+    }
+
     /// Ends it by `SIGKILL`.
     ///
     /// # Errors

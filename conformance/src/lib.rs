@@ -118,6 +118,7 @@ mod cut;
 mod fixture;
 pub mod history;
 pub mod model;
+pub mod network;
 mod player;
 mod power;
 pub mod proxy;

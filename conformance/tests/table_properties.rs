@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use lock_conformance::model::world::{self, Known, Step, World};
 use lock_conformance::model::{fits, in_line, nested, strangers, tolerance};
-use lock_core::table::{Event, HoldView, Listing, LockTable, Op, Outcome, Place};
+use lock_core::table::{Blocker, Event, HoldView, Listing, LockTable, Op, Outcome, Place};
 use lock_core::{LockName, LockSet, Mode, RequestId, TaskId, Version};
 use proptest::prelude::*;
 
@@ -54,6 +54,36 @@ proptest! {
     }
 
     #[test]
+    fn why_foretells_what_becomes_of_a_request(steps in world::any_steps(40)) {
+        walk(&steps, |taken| {
+            let Op::Acquire(ask) = taken.op else { return };
+            if taken.before.place(ask.id) != Place::Absent {
+                return;
+            }
+            let why = taken.before.why(&ask.task, &ask.locks);
+            assert_eq!(why.is_free(), *taken.outcome == Outcome::Granted, "{ask:?}: {why:?}");
+            for condition in &why.conditions {
+                let all = condition.tasks();
+                assert!((1..=all).contains(&condition.count), "{condition:?}");
+                if condition.mode == Mode::Exclusive {
+                    assert_eq!(condition.count, all, "{condition:?}");
+                }
+            }
+            // They are those whom a denial names.
+            let denial = taken.before.would_block(&ask.task, &ask.locks);
+            let denied: BTreeSet<_> =
+                denial.iter().flat_map(|denial| &denial.blockers).map(place_of).collect();
+            let told: BTreeSet<_> =
+                why.conditions.iter().flat_map(|c| &c.blockers).map(place_of).collect();
+            assert_eq!(told, denied, "{ask:?}");
+            // Whoever waits among them is told with what it waits for.
+            for blocker in why.conditions.iter().flat_map(|c| &c.blockers).filter(|b| b.waits) {
+                assert!(why.waits_of(blocker).next().is_some(), "{blocker:?}: {why:?}");
+            }
+        });
+    }
+
+    #[test]
     fn fences_of_holds_that_conflict_rise(steps in world::any_steps(40)) {
         let mut past: Vec<Granted> = Vec::new();
         walk(&steps, |taken| {
@@ -92,6 +122,10 @@ proptest! {
             }
         });
     }
+}
+
+fn place_of(blocker: &Blocker) -> (TaskId, LockName, bool) {
+    (blocker.task_id.clone(), blocker.lock.clone(), blocker.waits)
 }
 
 /// One op that was taken.

@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::ids::{IdError, TaskId};
 use crate::locks::Locks;
 use crate::request::Request;
-use crate::table::{Denial, Listing};
+use crate::table::{Denial, Listing, Why};
 use crate::task::Task;
 
 /// [`Locks`] whose calls block the calling thread.
@@ -84,6 +84,15 @@ impl BlockingLocks {
         block_on(self.0.would_block(request))
     }
 
+    /// See [`Locks::why`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn why(&self, request: impl Into<Request>) -> Result<Why, AcquireError> {
+        block_on(self.0.why(request))
+    }
+
     /// See [`Locks::list`].
     ///
     /// # Errors
@@ -100,6 +109,15 @@ impl BlockingLocks {
     /// As there.
     pub fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
         block_on(self.0.release_task(name))
+    }
+
+    /// See [`Locks::sweep_dead`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn sweep_dead(&self) -> Result<usize, StoreError> {
+        block_on(self.0.sweep_dead())
     }
 
     /// See [`Locks::close`].

@@ -44,6 +44,7 @@
 //!
 //! # Features
 //!
+//! - `dial`: connects to host names that have several addresses, for backends of stores on a network.
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
 //!   a clock that a test moves.
 //! - `failpoints`: points at which a test kills or stops its process, for the conformance suite. It
@@ -53,6 +54,8 @@ mod backend;
 mod bell;
 mod blocking;
 mod clock;
+#[cfg(feature = "dial")]
+pub mod dial;
 mod driver;
 mod error;
 #[cfg(feature = "failpoints")]

@@ -16,7 +16,7 @@ use crate::guard::Guard;
 use crate::ids::ClientId;
 use crate::process::ProcessSet;
 use crate::request::Request;
-use crate::table::{ClientInfo, Denial, Listing};
+use crate::table::{ClientInfo, Denial, Listing, Why};
 use crate::task::Task;
 
 /// How long a lease is if nothing else is said.
@@ -239,6 +239,20 @@ impl Locks {
         self.anonymous().would_block(request).await
     }
 
+    /// Says what would have to happen for the locks to be granted, and for what those in the way
+    /// wait themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Request`] and [`AcquireError::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn why(&self, request: impl Into<Request>) -> Result<Why, AcquireError> {
+        self.anonymous().why(request).await
+    }
+
     /// Lists who holds what and who waits for whom, from a table that is read now.
     ///
     /// # Errors
@@ -253,9 +267,7 @@ impl Locks {
             .look(|mut look| {
                 let mut listing = look.table.list();
                 listing.version = look.version.0;
-                for client in listing.clients_mut() {
-                    look.see(client);
-                }
+                look.see(listing.clients_mut());
                 listing
             })
             .await
@@ -277,6 +289,23 @@ impl Locks {
     pub async fn release_task(&self, name: impl Into<String>) -> Result<usize, StoreError> {
         let name = name.into();
         self.inner.ask(|reply| Command::ReleaseTask { name, reply }).await
+    }
+
+    /// Frees all holds and waiters of clients that are proven dead, and says how many clients that
+    /// were.
+    ///
+    /// Nobody needs to call it: whoever asks for a lock sweeps the dead who keep it. It is for
+    /// operators who want a clean list.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped it may be done or not.
+    pub async fn sweep_dead(&self) -> Result<usize, StoreError> {
+        self.inner.ask(|reply| Command::Sweep { reply }).await
     }
 
     /// Replaces the processes that this client consists of: it is dead when all of them are.
@@ -314,12 +343,6 @@ impl Locks {
     fn anonymous(&self) -> Task {
         let name = self.inner.info.name.clone();
         Task::new(self.inner.clone(), name, None)
-    }
-}
-
-impl Look<'_> {
-    fn see(&mut self, client: &mut Arc<crate::table::ClientView>) {
-        (self.judge)(Arc::make_mut(client));
     }
 }
 

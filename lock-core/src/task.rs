@@ -14,8 +14,9 @@ use crate::guard::Guard;
 use crate::ids::{IdError, RequestId, TaskId};
 use crate::locks::Client;
 use crate::name;
+use crate::process::Liveness;
 use crate::request::{LockSet, Request, RequestError};
-use crate::table::{Acquire, Denial};
+use crate::table::{Acquire, Denial, Why};
 
 /// One line of work that asks for locks.
 ///
@@ -192,14 +193,40 @@ impl Task {
     ) -> Result<Option<Denial>, AcquireError> {
         let locks = request.into().locks()?.clone();
         let id = self.valid_id()?;
-        let denial = self.client.look(move |look| {
+        let denial = self.client.look(move |mut look| {
             let mut denial = look.table.would_block(&id, &locks)?;
-            for blocker in &mut denial.blockers {
-                (look.judge)(Arc::make_mut(&mut blocker.client));
+            look.see(denial.clients_mut());
+            if denial.clients_mut().any(|client| client.state == Liveness::Dead) {
+                // The request would sweep them.
+                denial = look.without_dead().0.would_block(&id, &locks)?;
+                look.see(denial.clients_mut());
             }
             Some(denial)
         });
         Ok(denial.await?)
+    }
+
+    /// Says what would have to happen for this task to be granted the locks, and for what those in
+    /// the way wait themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Request`] and [`AcquireError::Store`].
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn why(&self, request: impl Into<Request>) -> Result<Why, AcquireError> {
+        let locks = request.into().locks()?.clone();
+        let id = self.valid_id()?;
+        let why = self.client.look(move |mut look| {
+            let (table, dead) = look.without_dead();
+            let mut why = table.why(&id, &locks);
+            (why.version, why.dead) = (look.version.0, dead);
+            look.see(why.clients_mut());
+            why
+        });
+        Ok(why.await?)
     }
 
     async fn ask(

@@ -2,25 +2,26 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::options::read_password;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::error::{Doing, Site, apart, silent, sort};
-use crate::options::MySqlOptions;
+use crate::error::{Doing, Site, all_failed, apart, is_missing_table, out_of_reach, silent, sort};
+use crate::options::{MySqlOptions, address};
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
+use crate::way::Way;
 
 /// How long a statement may take; one waits for the row for 2 s at most.
 const CALL_SECONDS: u64 = 5;
-/// How long connecting may take, all servers together.
-const CONNECT_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
 
@@ -28,12 +29,15 @@ const PING_SECONDS: u64 = 1;
 ///
 /// See the [crate](crate) for what it promises.
 pub struct MySqlBackend {
-    servers: Vec<MySqlConnectOptions>,
-    table: Table,
+    pub(crate) servers: Vec<MySqlConnectOptions>,
+    /// How long connecting may take, all servers together.
+    connect_timeout: Duration,
+    password_file: Option<PathBuf>,
+    pub(crate) table: Table,
     namespace: String,
-    store: String,
+    pub(crate) store: String,
     /// Whom the servers take this client for.
-    account: OnceLock<String>,
+    pub(crate) account: OnceLock<String>,
     /// Which server to try first.
     server: AtomicUsize,
     slot: Mutex<Slot>,
@@ -82,15 +86,27 @@ impl MySqlBackend {
 
     pub(crate) fn new(
         servers: Vec<MySqlConnectOptions>,
+        connect_timeout: Duration,
+        password_file: Option<PathBuf>,
         table: Table,
         namespace: String,
         store: String,
     ) -> Self {
         let (account, server, slot) = (OnceLock::new(), AtomicUsize::new(0), Mutex::default());
-        Self { servers, table, namespace, store, account, server, slot }
+        Self {
+            servers,
+            connect_timeout,
+            password_file,
+            table,
+            namespace,
+            store,
+            account,
+            server,
+            slot,
+        }
     }
 
-    /// Creates the table if it is missing; this takes the right to do so.
+    /// Creates the table if it is missing; this takes the right to do so, but only then.
     ///
     /// [`MIGRATION`](crate::MIGRATION) is what it runs.
     ///
@@ -104,12 +120,24 @@ impl MySqlBackend {
     pub async fn migrate(&self) -> Result<(), BackendError> {
         let mut slot = self.slot.lock().await;
         let mut session = self.session(&mut slot).await?;
-        self.within(Doing::Migrating, session.create(&self.table)).await?;
-        slot.session = Some(session);
-        Ok(())
+        let reading = session.read(&self.table, self.id(), Mark::default());
+        let result = match timeout(Duration::from_secs(CALL_SECONDS), reading).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(missing)) => {
+                let created = self.within(Doing::Migrating, session.create(&self.table)).await;
+                // Who may not read the table need not be told of creating it.
+                created.map_err(|error| match is_missing_table(&missing) {
+                    true => error,
+                    false => sort(Doing::Reading, &self.site(), missing),
+                })
+            }
+            Err(_) => Err(silent(Doing::Reading, &self.store, Duration::from_secs(CALL_SECONDS))),
+        };
+        self.keep(&mut slot, session, &result);
+        result
     }
 
-    fn site(&self) -> Site<'_> {
+    pub(crate) fn site(&self) -> Site<'_> {
         Site {
             store: &self.store,
             table: &self.table,
@@ -118,7 +146,7 @@ impl MySqlBackend {
         }
     }
 
-    fn id(&self) -> &[u8] {
+    pub(crate) fn id(&self) -> &[u8] {
         self.namespace.as_bytes()
     }
 
@@ -140,41 +168,68 @@ impl MySqlBackend {
     }
 
     /// Connects to the first server that serves and can be written, from the last good one on.
+    ///
+    /// Each may take its share of what is left of the time: none can cost the others theirs.
     async fn connect(&self) -> Result<Session, BackendError> {
         let count = self.servers.len();
-        let limit = Duration::from_secs(CONNECT_SECONDS) / u32::try_from(count).unwrap_or(u32::MAX);
+        let end = Instant::now() + self.connect_timeout;
         let first = self.server.load(Ordering::Relaxed);
-        let mut failure: Option<BackendError> = None;
-        for index in (first..first + count).map(|index| index % count) {
-            let error = match timeout(limit, Session::open(&self.servers[index])).await {
-                Ok(Ok(session)) => match self.flaw(&session) {
-                    None => {
-                        let _ = self.account.set(session.account.clone());
-                        self.server.store(index, Ordering::Relaxed);
-                        return Ok(session);
-                    }
-                    Some(flaw) => apart(Doing::Connecting, &self.store, flaw),
-                },
-                Ok(Err(error)) => sort(Doing::Connecting, &self.site(), error),
-                Err(_) => silent(Doing::Connecting, &self.store, limit.as_secs().max(1)),
-            };
-            failure = match failure {
-                Some(first) if error.kind() != BackendErrorKind::Misconfigured => Some(first),
-                _ => Some(error),
-            };
+        let mut failures = Vec::new();
+        for (tried, index) in (first..first + count).map(|index| index % count).enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(count - tried).unwrap_or(u32::MAX);
+            match self.open(&self.servers[index], share).await {
+                Ok(session) => {
+                    let _ = self.account.set(session.account.clone());
+                    self.server.store(index, Ordering::Relaxed);
+                    return Ok(session);
+                }
+                Err(error) => failures.push((address(&self.servers[index]), error)),
+            }
         }
-        Err(failure.expect("there is at least one server"))
+        Err(all_failed(&self.store, failures))
     }
 
-    /// Why one of several servers is not to be used, not even for reading: what it tells may be of
-    /// the past, and others know better. A server that is alone says itself what it cannot do.
-    fn flaw(&self, session: &Session) -> Option<&'static str> {
-        match self.servers.len() {
-            1 => None,
-            _ if session.is_apart => Some("a server is apart from its cluster"),
-            _ if session.is_read_only => Some("a server is read-only, and so not the primary"),
-            _ => None,
+    /// Connects to a server that serves and can be written, within that time.
+    async fn open(
+        &self,
+        server: &MySqlConnectOptions,
+        time: Duration,
+    ) -> Result<Session, BackendError> {
+        let session = self.connect_to(server, time).await?;
+        match Self::flaw(&session) {
+            None => Ok(session),
+            Some(flaw) => Err(apart(Doing::Connecting, &self.store, flaw)),
         }
+    }
+
+    /// Connects to a server whatever it is good for, within that time.
+    pub(crate) async fn connect_to(
+        &self,
+        server: &MySqlConnectOptions,
+        time: Duration,
+    ) -> Result<Session, BackendError> {
+        let limit = Instant::now() + time;
+        let server = &match &self.password_file {
+            Some(path) => server.clone().password(&read_password(path)?),
+            None => server.clone(),
+        };
+        let way = Way::find(server, limit).await;
+        let way = way.map_err(|error| out_of_reach(&self.store, error))?;
+        match timeout_at(limit, Session::open(way, server)).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(sort(Doing::Connecting, &self.site(), error)),
+            Err(_) => Err(silent(Doing::Connecting, &self.store, time)),
+        }
+    }
+
+    /// Why a server is not to be used, not even for reading: what it tells may be of the past, since
+    /// another may have taken its place.
+    fn flaw(session: &Session) -> Option<&'static str> {
+        if session.is_apart {
+            return Some("the server is apart from its cluster");
+        }
+        session.is_read_only.then_some("it is read-only; it may have stopped being the primary")
     }
 
     /// Runs a statement within its time limit.
@@ -183,15 +238,16 @@ impl MySqlBackend {
         doing: Doing,
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, BackendError> {
-        match timeout(Duration::from_secs(CALL_SECONDS), call).await {
+        let limit = Duration::from_secs(CALL_SECONDS);
+        match timeout(limit, call).await {
             Ok(result) => result.map_err(|error| sort(doing, &self.site(), error)),
-            Err(_) => Err(silent(doing, &self.store, CALL_SECONDS)),
+            Err(_) => Err(silent(doing, &self.store, limit)),
         }
     }
 
     /// What was read, unless the server is not to be used any more.
     fn believe<T>(&self, session: &Session, found: T) -> Result<T, BackendError> {
-        match self.flaw(session) {
+        match Self::flaw(session) {
             None => Ok(found),
             Some(flaw) => Err(apart(Doing::Reading, &self.store, flaw)),
         }

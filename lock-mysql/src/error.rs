@@ -1,7 +1,10 @@
 //! What errors of the server and of the way to it mean for a swap, and what to do about them.
 
+use std::error::Error;
 use std::io;
+use std::time::Duration;
 
+use lock_core::dial::DialError;
 use lock_core::{BackendError, BackendErrorKind as Kind};
 use sqlx::mysql::MySqlDatabaseError;
 
@@ -60,10 +63,48 @@ pub(crate) fn sort(doing: Doing, site: &Site<'_>, error: sqlx::Error) -> Backend
 }
 
 /// An error that has no cause but the clock.
-pub(crate) fn silent(doing: Doing, store: &str, seconds: u64) -> BackendError {
-    let message = format!("cannot {} {store}: no answer within {seconds} s", doing.verb());
+pub(crate) fn silent(doing: Doing, store: &str, time: Duration) -> BackendError {
+    let (verb, seconds) = (doing.verb(), time.as_secs_f64());
+    let message = format!("cannot {verb} {store}: no answer within {seconds:.1} s");
     BackendError::new(doing.unclear(), message)
 }
+
+/// A host name none of whose addresses works.
+pub(crate) fn out_of_reach(store: &str, error: DialError) -> BackendError {
+    BackendError::new(Kind::Unavailable, format!("cannot connect to {store}")).with_source(error)
+}
+
+/// What came of all servers of a URL, which are one at least.
+///
+/// As long as one of them is merely out of reach it may come back and serve, whatever is wrong with
+/// the others.
+pub(crate) fn all_failed(store: &str, mut failures: Vec<(String, BackendError)>) -> BackendError {
+    let hope = failures.iter().position(|(_, error)| error.kind() != Kind::Misconfigured);
+    if failures.len() == 1 {
+        return failures.remove(0).1;
+    }
+    let hosts = failures.iter().map(|(host, error)| {
+        let mut text = error.to_string();
+        let plain = format!("cannot connect to {store}");
+        if let Some(rest) = text.strip_prefix(&plain) {
+            text = rest.trim_start_matches(": ").to_owned();
+        }
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = if text.is_empty() { cause.to_string() } else { format!("{text}: {cause}") };
+            source = cause.source();
+        }
+        format!("{host}: {text}")
+    });
+    let hosts = AllFailed(hosts.collect::<Vec<_>>().join("; "));
+    let (_, error) = failures.swap_remove(hope.unwrap_or(0));
+    BackendError::new(error.kind(), error.to_string()).with_source(hosts)
+}
+
+/// What came of each of several servers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct AllFailed(String);
 
 /// A server that could be asked, and must not be believed.
 pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {
@@ -73,6 +114,16 @@ pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {
 /// Whether the row was there already.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1062)
+}
+
+/// Whether there is no such table.
+pub(crate) fn is_missing_table(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1146)
+}
+
+/// Whether this account lacks the right to a statement.
+pub(crate) fn is_denied(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| matches!(error.number(), 1142 | 1143 | 1227 | 1044))
 }
 
 /// Whether the server ended a statement because of its time limit.
@@ -107,16 +158,20 @@ fn is_forced_back(message: &str) -> bool {
 fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
     let table = site.table;
     let (kind, advice) = match number {
-        // No read waits for a lock: on Galera, what others have committed does not arrive, because
+        // A plain read waits for no lock: on Galera, what others have committed does not arrive, because
         // the node is apart or behind. Another one can be read.
         1205 if doing != Doing::Swapping => return (Kind::Unavailable, None),
         // Deadlock (on Galera: somebody else's commit was first), lock wait timeout, record changed
-        // since the snapshot, rolled back by the group's certification.
-        1213 | 1205 | 1020 | 3101 => return (Kind::Busy, None),
+        // since the snapshot, a table changed since the statement was prepared, rolled back by the group's certification.
+        1213 | 1205 | 1020 | 1615 | 3101 => return (Kind::Busy, None),
         // A cluster without a quorum, a server that is offline, a group that cannot keep up.
         1047 | 3032 | 3796 | 3797 => return (Kind::Unavailable, None),
         1040 | 1041 | 1203 | 1226 => (Kind::Unavailable, "it takes no more connections".into()),
         1129 => (Kind::Unavailable, "it has blocked this host: run FLUSH HOSTS there".into()),
+        1461 => (
+            Kind::Unavailable,
+            "it prepares no more statements: raise max_prepared_stmt_count there".into(),
+        ),
         1114 | 1021 => (Kind::Unavailable, "it has no room left".into()),
         1290 | 1792 | 1836 | 1036 | 3989 => {
             (Kind::Unavailable, "it is read-only; it may have stopped being the primary".into())
@@ -157,9 +212,11 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
         ),
         1046 => (Kind::Misconfigured, "the URL names no database: add /DATABASE".into()),
         1050 | 1064 => return (Kind::Misconfigured, None),
-        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 | 1665 => {
-            (Kind::Misconfigured, not_ours(table))
-        }
+        1054 | 1264 | 1366 | 3988 | 1364 | 1136 | 1292 => (Kind::Misconfigured, not_ours(table)),
+        1665 => (
+            Kind::Misconfigured,
+            "its binary log cannot record the change: set binlog_format=ROW there".into(),
+        ),
         // Larger than a packet, than a column, than a row of the log.
         1153 | 1406 | 1118 | 1534 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.

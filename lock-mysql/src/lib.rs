@@ -52,7 +52,9 @@
 //! and in clusters. Durability is the server's: `innodb_flush_log_at_trx_commit = 1`, its default, is
 //! what makes "granted" mean that a crash of the server does not forget it.
 //!
-//! Connecting takes up to 5 s, over all hosts of the URL; a statement whose answer does not come within
+//! Connecting takes up to 10 s, over all hosts of the URL and all their addresses, of which dead ones do
+//! not keep it from those that work (see `docs/dialling.md` and
+//! [`connect_timeout`](MySqlOptions::connect_timeout)); a statement whose answer does not come within
 //! 5 s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
 //! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
 //!
@@ -111,12 +113,15 @@
 mod backend;
 mod error;
 pub mod fence;
+mod inspect;
 mod member;
 mod options;
 mod session;
 mod socket;
 mod table;
+mod way;
 
 pub use backend::MySqlBackend;
+pub use inspect::ServerFacts;
 pub use options::MySqlOptions;
 pub use table::MIGRATION;

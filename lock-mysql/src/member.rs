@@ -7,20 +7,23 @@ use crate::error::{is_not_to_be_called, is_unknown_variable};
 
 /// Whether a server has lost its cluster; one that has none has not.
 ///
-/// It also has a member of a group wait, before it reads, until what others have committed has been
+/// It also has a member of a cluster wait, before it reads, until what others have committed has been
 /// applied there.
 pub(crate) async fn is_apart(
     connection: &mut MySqlConnection,
-    is_mariadb: bool,
+    has_wsrep: bool,
 ) -> Result<bool, sqlx::Error> {
-    if is_mariadb { is_no_node(connection).await } else { is_no_member(connection).await }
+    if has_wsrep { is_no_node(connection).await } else { is_no_member(connection).await }
 }
 
 /// Whether this is a node of Galera that does not see more than half of the nodes.
 async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    let apart = "SELECT @@session.wsrep_on AND EXISTS (SELECT * FROM information_schema.GLOBAL_STATUS \
-                 WHERE VARIABLE_NAME = 'WSREP_READY' AND VARIABLE_VALUE <> 'ON')";
-    Ok(connection.fetch_one(apart).await?.try_get_unchecked::<i64, _>(0)? != 0)
+    // Also before a swap, which would find an old version, and so a conflict where there is none.
+    let ready = "SET @@session.wsrep_sync_wait = 3; SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'";
+    let rows = connection.fetch_all(ready).await?;
+    let [node, ready, ..] = &rows[..] else { return Ok(false) };
+    let is_ready = ready.try_get_unchecked::<&str, _>(1)? == "ON";
+    Ok(node.try_get_unchecked::<i64, _>(0)? != 0 && !is_ready)
 }
 
 /// Whether this is a member of a group that is not online, or does not see more than half of the

@@ -1,20 +1,24 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lock_core::options::{check_namespace, read_password};
 use lock_core::{BackendError, BackendErrorKind};
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::backend::MySqlBackend;
 use crate::table::Table;
 
 const DEFAULT_NAMESPACE: &str = "default";
 const DEFAULT_PORT: u16 = 3306;
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_mins(1);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to make a [`MySqlBackend`].
 ///
@@ -33,6 +37,7 @@ pub struct MySqlOptions {
     table: String,
     namespace: Option<String>,
     password_file: Option<PathBuf>,
+    connect_timeout: Duration,
     /// Files of certificates and keys, with the option that names them.
     ssl_files: Vec<(&'static str, PathBuf)>,
 }
@@ -41,10 +46,11 @@ impl MySqlOptions {
     /// Options for the server that these options of sqlx reach.
     pub fn new(server: MySqlConnectOptions) -> Self {
         Self {
-            servers: vec![server],
+            servers: vec![without_brackets(server)],
             table: Table::default().to_string(),
             namespace: None,
             password_file: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             ssl_files: Vec::new(),
         }
     }
@@ -62,7 +68,8 @@ impl MySqlOptions {
     /// Several hosts, separated by commas, are the nodes of one cluster: the first that serves and
     /// can be written is used, the next when it fails. One that is read-only, or apart from its
     /// cluster, is not even read: what it knows may be of the past. Options after `?`: `table`, `namespace`,
-    /// `socket` (a path), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
+    /// `socket` (a path), `connect-timeout` (in seconds; see
+    /// [`connect_timeout`](Self::connect_timeout)), `ssl-mode` (`disabled`, `preferred`, `required`, `verify-ca`,
     /// `verify-identity`; if it is not said, `verify-ca` where there is an `ssl-ca`, else
     /// `preferred`), `ssl-ca`, `ssl-cert` and `ssl-key` (paths of PEM files, read whenever it
     /// connects), and `password-file`, which keeps the password out of the URL (see
@@ -77,6 +84,19 @@ impl MySqlOptions {
             return Err(bad("it does not begin with mysql://"));
         }
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // What was meant for a password would be taken for a database or an option, and be shown.
+        if rest.contains('@') {
+            return Err(bad(
+                "there is an @ after a / or ?: in a password write %2F for / and %3F for ?, \
+                            anywhere else %40 for @",
+            ));
+        }
+        if !authority.is_ascii() {
+            return Err(bad(
+                "it has other characters than ASCII before the database: write %XX in user \
+                            and password, and the xn-- form of the host",
+            ));
+        }
         let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, hosts)) => (format!("{user}@"), hosts),
             None => (String::new(), authority),
@@ -95,7 +115,11 @@ impl MySqlOptions {
                 None => options = Some(one),
             }
         }
-        options.ok_or_else(|| bad("it names no host"))
+        let options = options.ok_or_else(|| bad("it names no host"))?;
+        if options.servers.len() > 1 && options.servers[0].get_socket().is_some() {
+            return Err(bad("it has several hosts and a socket, which is on one"));
+        }
+        Ok(options)
     }
 
     fn from_one(url: &Url) -> Result<Self, BackendError> {
@@ -106,13 +130,20 @@ impl MySqlOptions {
         plain.set_query(None);
         let server = MySqlConnectOptions::from_url(&plain)
             .map_err(|_| bad("user, password or database are not UTF-8"))?;
-        // Brackets belong to the URL, not to the address.
-        let host = url.host_str().unwrap_or_default();
-        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let mut options = Self::new(server.host(address.unwrap_or(host)));
+        let mut options = Self::new(server);
         let [server] = &mut options.servers[..] else { unreachable!("it has one") };
         let mut mode = None;
-        for (key, value) in url.query_pairs() {
+        // A plus is a plus: it may be in a path or a name.
+        let query = url.query().unwrap_or_default().replace('+', "%2B");
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&key) {
+                return Err(bad("it says the same option twice"));
+            }
+            seen.push(key.clone());
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(bad("an option of it is not UTF-8"));
+            }
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
             *server = match &*key {
                 "table" => {
@@ -131,6 +162,10 @@ impl MySqlOptions {
                     taken
                 }
                 "socket" => taken.socket(&*value),
+                "connect-timeout" => {
+                    options.connect_timeout = seconds(&value)?;
+                    taken
+                }
                 "ssl-mode" | "sslmode" => {
                     mode = Some(ssl_mode(&value)?);
                     taken
@@ -147,7 +182,11 @@ impl MySqlOptions {
                     options.ssl_files.push(("ssl-key", PathBuf::from(&*value)));
                     taken.ssl_client_key(&*value)
                 }
-                _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
+                // What is no word may be a part of a password.
+                _ if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => {
+                    return Err(bad(&format!("it has an option {key:?}, which is not known")));
+                }
+                _ => return Err(bad("it has an option that is not known")),
             };
         }
         let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
@@ -159,6 +198,9 @@ impl MySqlOptions {
         if has("ssl-ca") && !verifies {
             return Err(bad("its ssl-ca verifies nothing with this ssl-mode: write verify-ca or \
                             verify-identity"));
+        }
+        if has("ssl-cert") && matches!(mode, Some(MySqlSslMode::Disabled)) {
+            return Err(bad("its ssl-cert is of no use with ssl-mode=disabled"));
         }
         if let Some(mode) = mode.or(has("ssl-ca").then_some(MySqlSslMode::VerifyCa)) {
             let taken = std::mem::replace(server, MySqlConnectOptions::new());
@@ -175,7 +217,7 @@ impl MySqlOptions {
     /// takes over.
     #[must_use]
     pub fn or_server(mut self, server: MySqlConnectOptions) -> Self {
-        self.servers.push(server);
+        self.servers.push(without_brackets(server));
         self
     }
 
@@ -203,11 +245,22 @@ impl MySqlOptions {
 
     /// A file whose first line is the password, for all servers.
     ///
-    /// It is read once, by [`build`](Self::build), and refused if others than its owner and group
-    /// can read or write it.
+    /// It is read whenever a connection is made, so that a new password needs no restart, and refused
+    /// if others than its owner and group can read or write it.
     #[must_use]
     pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.password_file = Some(path.into());
+        self
+    }
+
+    /// How long connecting may take, all servers and their addresses together, from looking up the
+    /// names to a session that is set up; 10 s if it is not said, and never more than 60 s.
+    ///
+    /// Of several servers each may take its share of what is left. While a client connects it can
+    /// renew no lease, so keep this well below the length of the leases.
+    #[must_use]
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = time.min(CONNECT_TIMEOUT_MAX);
         self
     }
 
@@ -222,10 +275,7 @@ impl MySqlOptions {
         check_namespace(&namespace)?;
         let table = Table::new(&self.table)?;
         if let Some(path) = &self.password_file {
-            let password = read_password(path)?;
-            for server in &mut self.servers {
-                *server = server.clone().password(&password);
-            }
+            read_password(path)?;
         }
         for (option, path) in &self.ssl_files {
             if let Err(error) = File::open(path) {
@@ -237,7 +287,8 @@ impl MySqlOptions {
             }
         }
         let store = self.describe(&table, &namespace);
-        Ok(MySqlBackend::new(self.servers, table, namespace, store))
+        let (servers, file) = (self.servers, self.password_file);
+        Ok(MySqlBackend::new(servers, self.connect_timeout, file, table, namespace, store))
     }
 
     fn describe(&self, table: &Table, namespace: &str) -> String {
@@ -260,8 +311,17 @@ impl MySqlOptions {
     }
 }
 
+/// The brackets of `[::1]` belong to a URL, not to the address; sqlx keeps them.
+fn without_brackets(server: MySqlConnectOptions) -> MySqlConnectOptions {
+    let host = server.get_host();
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => server.clone().host(address),
+        None => server,
+    }
+}
+
 /// Host and port as in a URL.
-fn address(server: &MySqlConnectOptions) -> String {
+pub(crate) fn address(server: &MySqlConnectOptions) -> String {
     let (host, port) = (server.get_host(), server.get_port());
     let host = if host.contains(':') { format!("[{host}]") } else { host.into() };
     if port == DEFAULT_PORT { host } else { format!("{host}:{port}") }
@@ -276,6 +336,13 @@ impl fmt::Debug for MySqlOptions {
             .field("table", &self.table)
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, BackendError> {
+    match text.parse() {
+        Ok(seconds @ 1..=60) => Ok(Duration::from_secs(seconds)),
+        _ => Err(bad(&format!("its connect-timeout is {text:?}: write 1 to 60, in seconds"))),
     }
 }
 
@@ -319,12 +386,18 @@ mod tests {
             ("mysql://u:p%40%2F@h:1,[::1],i:3/db", "mysql://[::1],h:1,i:3/db"),
             ("mysql://u:p@/db?socket=/run/my.sock", "mysql://localhost/db?socket=/run/my.sock"),
             ("mysql://h/db?table=a.b&namespace=n%20n", "mysql://h/db table a.b namespace n n"),
+            ("mysql://h/db?namespace=a+b", "mysql://h/db namespace a+b"),
+            ("mysql://h/db?connect-timeout=3", "mysql://h/db"),
             ("mysql://h/db?ssl-mode=VERIFY_CA&ssl-ca=Cargo.toml", "mysql://h/db"),
         ] {
             assert_eq!(described(url), text);
         }
         let options = MySqlOptions::from_url("mysql://u:p%40@[::1]:7/db").unwrap();
         assert_eq!(options.servers[0].get_host(), "::1");
+        let other = "mysql://[::2]".parse().unwrap();
+        let options = MySqlOptions::new("mysql://[::1]".parse().unwrap()).or_server(other);
+        assert_eq!(options.servers[0].get_host(), "::1");
+        assert_eq!(options.servers[1].get_host(), "::2");
     }
 
     #[test]
@@ -338,10 +411,22 @@ mod tests {
             "mysql://u:secret@h/db?password=secret",
             "mysql://u:secret@h/db#secret",
             "mysql://u:secret@h/db?ssl-mode=maybe",
+            "mysql://u:secret@h/db?connect-timeout=0",
+            "mysql://u:secret@h/db?connect-timeout=5s",
             "mysql://u:secret@h/db?ssl-mode=required&ssl-ca=/x",
             "mysql://u:secret@h/db?ssl-cert=/x",
             "mysql://u:secret@h/db?ssl-ca=/x&ssl-mode=preferred",
             "mysql://u:secret/x@h/db",
+            "mysql://u:/secret@h/db",
+            "mysql://u:12/secret@h/db",
+            "mysql://u:1?secret@h/db",
+            "mysql://u:?secret@h/db",
+            "mysql://u:1?Xsecret=1",
+            "mysql://u:secret@münchen/db",
+            "mysql://u:secret@h/db?namespace=a%ffb",
+            "mysql://u:secret@h/db?table=a&table=b",
+            "mysql://u:secret@a,b/db?socket=/x",
+            "mysql://u:secret@h/db?ssl-mode=disabled&ssl-cert=/x&ssl-key=/y",
             "mysql://u:secret@h/db?password-file=/p",
         ] {
             let error = MySqlOptions::from_url(url).expect_err(url);

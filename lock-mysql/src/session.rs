@@ -1,19 +1,22 @@
 //! A connection that is set up for the cell, and the statements that are sent over it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lock_core::{Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::runtime;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{is_duplicate, is_timeout};
 use crate::member::is_apart;
-use crate::socket::Sockets;
 use crate::table::{Stile, Table};
+use crate::way::{Bridge, Way};
 
 /// A connection that was not used for so long may have been cut by something on the way.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long a goodbye may take to get over the bridge.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// What a packet holds besides the data, generously.
 const PACKET_REST: u64 = 4096;
 
@@ -21,13 +24,17 @@ const PACKET_REST: u64 = 4096;
 /// waits for the answer, so that the outcome is known, and no statement is left behind.
 const LOCK_WAIT_SECONDS: u32 = 2;
 
+/// The server keeps an idle connection for so long at least.
+const IDLE_MIN_SECONDS: u64 = 2 * IDLE_MAX.as_secs();
+
 /// A connection that was not looked for yet; the server counts from 1.
 const UNSEEN: u64 = 0;
 
 /// A connection, used by one call at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
-    connection: MySqlConnection,
+    pub(crate) connection: MySqlConnection,
+    bridge: Bridge,
     /// A connection only works in the runtime that it was made in.
     runtime: runtime::Id,
     used: Instant,
@@ -58,8 +65,8 @@ pub(crate) struct Mark {
 }
 
 impl Session {
-    /// Connects and sets up the session.
-    pub(crate) async fn open(server: &MySqlConnectOptions) -> Result<Self, sqlx::Error> {
+    /// Connects this way and sets up the session.
+    pub(crate) async fn open(way: Way, server: &MySqlConnectOptions) -> Result<Self, sqlx::Error> {
         let options = server
             .clone()
             .pipes_as_concat(false)
@@ -67,35 +74,35 @@ impl Session {
             .timezone(None)
             .set_names(false)
             .disable_statement_logging();
-        let sockets = Sockets::now();
-        let mut connection = options.connect().await?;
-        sockets.send_at_once(server.get_port());
-        let row = connection
-            .fetch_one(
-                "SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION(), \
-                 CURRENT_USER()",
-            )
-            .await?;
+        let (mut connection, bridge) = way.connect(&options).await?;
+        // In one round trip, since a server may be far away. Strict: a table that cannot keep what it
+        // is given says so, and does not keep half of it. An isolation that every format of the binary
+        // log goes with, and an idle time in which whoever comes back asks first whether the connection
+        // is still there.
+        let set_up = format!(
+            "SELECT @@max_allowed_packet, CAST(@@global.read_only AS CHAR), VERSION(), \
+             CURRENT_USER(); \
+             SET NAMES utf8mb4, @@session.autocommit = 1, \
+             @@session.sql_mode = 'STRICT_ALL_TABLES', \
+             @@session.lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
+             @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
+             @@session.wait_timeout = \
+             CAST(GREATEST(@@session.wait_timeout, {IDLE_MIN_SECONDS}) AS UNSIGNED); \
+             SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE; \
+             SHOW VARIABLES LIKE 'wsrep_sync_wait'"
+        );
+        let rows = connection.fetch_all(AssertSqlSafe(set_up)).await?;
+        let row = rows.first().ok_or_else(|| foreign("the server answers nothing"))?;
+        let has_wsrep = rows.len() > 1;
         let packet_max = row.try_get_unchecked::<u64, _>(0)?;
         let read_only: String = row.try_get_unchecked(1)?;
         let version: String = row.try_get_unchecked(2)?;
         let account = row.try_get_unchecked(3)?;
         let is_mariadb = version.contains("MariaDB");
-        // Galera: wait until what others have committed before has been applied here. Before a swap
-        // too, which would find an old version, and so a conflict where there is none.
-        let sync = if is_mariadb { ", @@session.wsrep_sync_wait = 3" } else { "" };
-        // Strict: a table that cannot keep what it is given says so, and does not keep half of it.
-        let set = format!(
-            "SET NAMES utf8mb4, @@session.autocommit = 1, \
-             @@session.sql_mode = 'STRICT_ALL_TABLES', \
-             @@session.lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
-             @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}{sync}; \
-             SET SESSION TRANSACTION READ WRITE"
-        );
-        connection.execute(AssertSqlSafe(set)).await?;
-        let is_apart = is_apart(&mut connection, is_mariadb).await?;
+        let is_apart = is_apart(&mut connection, has_wsrep).await?;
         Ok(Self {
             connection,
+            bridge,
             runtime: runtime::Handle::current().id(),
             used: Instant::now(),
             packet_max,
@@ -138,6 +145,9 @@ impl Session {
     /// Says goodbye, so that the server does not note an aborted connection.
     pub(crate) async fn close(self) {
         let _ = self.connection.close().await;
+        if let Some(bridge) = self.bridge {
+            let _ = timeout(GOODBYE, bridge).await;
+        }
     }
 
     /// Reads the cell; its data only if it is not at the known version.
@@ -169,6 +179,9 @@ impl Session {
         self.is_read_only = is_on(&row.try_get_unchecked::<String, _>(4)?);
         // Checked: the bytes of a text would pass for a number.
         let version = Version(row.try_get(0)?);
+        if version == Version::ABSENT {
+            return Err(foreign("it has a cell with the version 0"));
+        }
         let mark = Mark { version, checksum: row.try_get_unchecked(1)? };
         Ok(Some((mark, row.try_get_unchecked(2)?)))
     }
@@ -195,6 +208,13 @@ impl Session {
                 Err(error) if is_timeout(&error) => {
                     self.end_turn(table, id).await?;
                     Vec::new()
+                }
+                // A server that refuses such locks, or somebody has locked the row: there are no turns
+                // now, and a plain read will tell what else is wrong.
+                Err(sqlx::Error::Database(error)) => {
+                    tracing::debug!(%error, "no turn");
+                    self.end_turn(table, id).await?;
+                    break;
                 }
                 rows => rows?,
             };

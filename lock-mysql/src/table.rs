@@ -118,6 +118,33 @@ impl Table {
         format!("SHA2(CONCAT_WS('.', {}, {}, '{}'), 224)", self.turnstile, stile as u8, hex(id))
     }
 
+    /// Asks for the storage engine of the table.
+    pub(crate) fn engine(&self) -> String {
+        let (schema, table) = match self.name.split_once('.') {
+            Some((database, table)) => (format!("'{database}'"), table),
+            None => ("DATABASE()".into(), self.name.as_str()),
+        };
+        format!(
+            "SELECT ENGINE FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = '{table}'"
+        )
+    }
+
+    /// A statement for each right that writing takes; it changes nothing, whoever may execute it.
+    pub(crate) fn tries(&self) -> [(&'static str, String); 2] {
+        let table = &self.quoted;
+        [
+            (
+                "INSERT",
+                format!(
+                    "INSERT INTO {table} (version, data, id) \
+                     SELECT version, data, id FROM {table} WHERE FALSE"
+                ),
+            ),
+            ("UPDATE", format!("UPDATE {table} SET version = version, data = data WHERE FALSE")),
+        ]
+    }
+
     pub(crate) fn is_default(&self) -> bool {
         self.name == DEFAULT
     }

@@ -29,6 +29,9 @@ fn main() -> ExitCode {
     lock_conformance::run(&fixtures)
 }
 
+/// The user of all clients, who has the three rights that it takes and no other.
+const PLAIN: &str = "plain:Mellon";
+
 /// All trials share one cluster, each with a database of its own, save for those that do harm to it.
 struct Clustered {
     kind: ClusterKind,
@@ -90,7 +93,7 @@ impl Store for Clients {
     fn spec(&self) -> String {
         let database = self.database();
         let hosts = database.cluster.nodes().iter().map(|node| node.address().to_string());
-        format!("mysql://root@{}/{}", hosts.collect::<Vec<_>>().join(","), database.name)
+        format!("mysql://{PLAIN}@{}/{}", hosts.collect::<Vec<_>>().join(","), database.name)
     }
 
     fn restore(&self, cell: &Snapshot) -> Option<Verdict> {
@@ -148,7 +151,19 @@ struct Database {
 impl Database {
     fn create(cluster: Arc<Cluster>) -> Result<Self, Failure> {
         let mut database = Self { cluster, name: String::new(), at_start: Mutex::default() };
-        database.name = create_database(&database.writable()?)?;
+        let url = database.writable()?;
+        database.name = create_database(&url)?;
+        let (user, password) = PLAIN.split_once(':').expect("it has a password");
+        sql(
+            &url,
+            &[
+                &format!("CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}'"),
+                &format!(
+                    "GRANT SELECT, INSERT, UPDATE ON {}.interlock TO '{user}'@'%'",
+                    database.name
+                ),
+            ],
+        )?;
         Ok(database)
     }
 
@@ -177,7 +192,7 @@ impl Server for Database {
     }
 
     fn spec_at(&self, address: SocketAddr) -> String {
-        format!("mysql://root@{address}/{}", self.name)
+        format!("mysql://{PLAIN}@{address}/{}", self.name)
     }
 
     fn kill(&self) -> Result<(), Failure> {

@@ -81,6 +81,10 @@ impl Server for Own {
         format!("mysql://root@{address}/{}", self.name)
     }
 
+    fn spec_by_name(&self, host: &str, port: u16) -> Option<String> {
+        Some(format!("mysql://root@{host}:{port}/{}", self.name))
+    }
+
     fn kill(&self) -> Result<(), Failure> {
         self.instance.kill().map_err(|error| failure(&error))
     }

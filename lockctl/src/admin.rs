@@ -2,8 +2,6 @@
 
 use std::{io::Write, path::Path};
 
-#[cfg(feature = "mysql")]
-use lock_core::BackendErrorKind;
 use lock_core::{BackendError, LockBackend};
 use nix::unistd::Group;
 
@@ -104,20 +102,15 @@ fn create_file(settings: &Settings, path: &Path, group: Option<&str>) -> Result<
     Ok(())
 }
 
-/// Creates the table, unless it can be used already: who may use it need not be allowed to create it.
+/// Creates the table, unless it is there, and looks whether it can be used.
 #[cfg(feature = "mysql")]
 fn create_table(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError> {
     let backend = settings.mysql(url)?;
     runtime()?.block_on(async {
-        let ready = match backend.load().await {
-            Err(error) if error.kind() == BackendErrorKind::Misconfigured => {
-                backend.migrate().await?;
-                backend.load().await
-            }
-            loaded => loaded,
-        };
+        backend.migrate().await?;
+        backend.load().await?;
         backend.close().await;
-        ready.map(drop)
+        Ok(())
     })
 }
 

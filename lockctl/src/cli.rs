@@ -42,6 +42,15 @@ pub(crate) enum Command {
     Run(Run),
     /// Lists who holds what, and who waits for whom
     List(List),
+    /// Says what would have to happen for locks to be granted
+    ///
+    /// Ends with 0 if they would be granted at once, and with 75 if not. It takes nothing and does not
+    /// queue.
+    Why(Why),
+    /// Shows the list live: in place on a terminal, one line per change elsewhere
+    ///
+    /// q and Ctrl-C end it.
+    Watch(Watch),
     /// Waits until locks are free, without taking them
     Wait(Wait),
     /// Frees the locks of a task, and takes it out of the queue; its processes are not ended
@@ -53,6 +62,16 @@ pub(crate) enum Command {
     ///
     /// A file is also created when it is first used; a table on a server only by this.
     Init(Init),
+    /// Checks the store and its surroundings, and says what to do about what is not well
+    ///
+    /// Ends with 0 if all is well, with 1 if there are warnings, and as other commands do if the store
+    /// cannot be used: with 69 if it cannot be reached, with 78 if something has to be mended.
+    Doctor(Doctor),
+    /// Prints completions for a shell
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions(Completions),
+    /// Prints the manual page, or writes those of all commands to a directory
+    Man(Man),
     /// Waits to become a command (started by `run`, not by people)
     #[command(name = SHIM_COMMAND, hide = true)]
     Shim(Shim),
@@ -66,6 +85,8 @@ Examples:
   lockctl run -l update -s app -n -- ./update.sh         several locks at once, or none
   lockctl run --limit backup=2 -- ./backup.sh            at most two at a time
   lockctl list                                           who holds what, who waits for whom
+  lockctl why app/blog                                   what keeps a lock from being granted
+  lockctl doctor                                         whether all is well
   lockctl release --task backup-17                       frees the locks of a task
 
 A lock covers everything below it: app/blog and app/shop have nothing to do with each other, and
@@ -179,6 +200,71 @@ pub(crate) struct List {
     /// Prints JSON, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The options of `why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Locks, as if they were to be held exclusively
+    #[arg(value_name = "NAME", group = "Locks")]
+    names: Vec<String>,
+    #[command(flatten)]
+    locks: Locks,
+    /// Prints JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Why {
+    /// All of the locks as one request.
+    pub(crate) fn request(&self) -> Request {
+        self.names.iter().fold(self.locks.request(), Request::and_exclusive)
+    }
+}
+
+/// The options of `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// How often to look
+    #[arg(short = 'n', long, value_name = "DUR", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// Prints what `list --json` does in one line, again whenever it has changed
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Frees the locks of those who are proven dead
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Prints JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How completions are installed.
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  lockctl completions bash >/etc/bash_completion.d/lockctl
+  lockctl completions zsh >/usr/local/share/zsh/site-functions/_lockctl
+  lockctl completions fish >~/.config/fish/completions/lockctl.fish";
+
+/// The options of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The options of `man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Writes lockctl.1, lockctl-run.1 and so on to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// The options of `wait`.

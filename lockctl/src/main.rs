@@ -2,20 +2,26 @@
 
 mod admin;
 mod cli;
+mod doctor;
 mod duration;
 mod exit;
 mod group;
+mod json;
 mod keeper;
 mod launch;
 mod list;
 mod notice;
 mod open;
+mod pages;
 mod run;
 mod signals;
 mod store;
+mod style;
 mod supervise;
 mod wait;
 mod waiting;
+mod watch;
+mod why;
 
 use std::process::ExitCode;
 
@@ -37,8 +43,16 @@ fn main() -> ExitCode {
     if let Command::Shim(shim) = &cli.command {
         return launch::run_shim(&shim.command);
     }
+    match &cli.command {
+        Command::Completions(options) => return pages::completions(options.shell).finish(),
+        Command::Man(options) => return pages::man(options.out.as_deref()).finish(),
+        _ => {}
+    }
     let found =
         Settings::find(cli.store.as_deref(), cli.namespace.as_deref(), &Surroundings::of_process());
+    if let Command::Doctor(options) = &cli.command {
+        return doctor::examine(&found, options).finish();
+    }
     let settings = match found {
         Ok(settings) => settings,
         Err(error) => {
@@ -49,10 +63,12 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(options) => return run::run(options, &settings).finish(),
         Command::List(options) => list::list(&settings, options.json),
+        Command::Why(options) => return why::why(&settings, options).finish(),
+        Command::Watch(options) => return watch::watch(&settings, options).finish(),
         Command::Wait(options) => wait::wait(&settings, options),
         Command::Release(options) => return admin::release(&settings, &options.task).finish(),
         Command::Init(options) => return admin::init(&settings, options.group.as_deref()).finish(),
-        Command::Shim(_) => Ok(()),
+        Command::Shim(_) | Command::Doctor(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     };
     match done {
         Ok(()) => Exit::Status(0),

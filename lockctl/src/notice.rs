@@ -7,8 +7,13 @@ pub(crate) fn say(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "lockctl: {text}");
 }
 
-/// Says an error with all its causes, each once: some errors tell their cause themselves.
+/// Says an error with all its causes.
 pub(crate) fn say_error(error: &dyn std::error::Error) {
+    say(with_causes(error));
+}
+
+/// An error with all its causes, each once: some errors tell their cause themselves.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -18,5 +23,5 @@ pub(crate) fn say_error(error: &dyn std::error::Error) {
         }
         cause = error.source();
     }
-    say(text);
+    text
 }

@@ -83,7 +83,7 @@ impl From<&Origin> for Received {
 }
 
 /// The signals ignored by this process as a bit set; bit 0 is signal 1.
-fn ignored_at_start() -> io::Result<u64> {
+pub(crate) fn ignored_at_start() -> io::Result<u64> {
     let status = procfs::process::Process::myself().and_then(|process| process.status());
     status.map(|status| status.sigign).map_err(io::Error::other)
 }

@@ -71,8 +71,8 @@ pub(crate) fn explain(denial: &Denial) -> String {
 }
 
 /// Everything in the way.
-fn reasons(locks: &LockSet, blockers: &[Blocker], with_ages: bool) -> String {
-    let shown = blockers.iter().take(SHOWN_MAX).map(|blocker| one(locks, blocker, with_ages));
+pub(crate) fn reasons(locks: &LockSet, blockers: &[Blocker], with_ages: bool) -> String {
+    let shown = blockers.iter().take(SHOWN_MAX).map(|blocker| reason(locks, blocker, with_ages));
     let text = shown.collect::<Vec<_>>().join("; ");
     match blockers.len().saturating_sub(SHOWN_MAX) {
         0 => text,
@@ -81,7 +81,7 @@ fn reasons(locks: &LockSet, blockers: &[Blocker], with_ages: bool) -> String {
 }
 
 /// `app/blog: held by backup-17 (pid 4242 on web1, 12 s)`
-fn one(locks: &LockSet, blocker: &Blocker, with_age: bool) -> String {
+pub(crate) fn reason(locks: &LockSet, blocker: &Blocker, with_age: bool) -> String {
     let ours = locks.keys().find(|name| name.covers(&blocker.lock) || blocker.lock.covers(name));
     let ours = ours.unwrap_or(&blocker.lock);
     let other = if *ours == blocker.lock { String::new() } else { format!("{} ", blocker.lock) };
@@ -93,7 +93,8 @@ fn one(locks: &LockSet, blocker: &Blocker, with_age: bool) -> String {
     }
 }
 
-fn facts(blocker: &Blocker, with_age: bool) -> String {
+/// ` (pid 4242 on web1, 12 s)`
+pub(crate) fn facts(blocker: &Blocker, with_age: bool) -> String {
     let set = &blocker.client.processes;
     let pid = set.processes.first().map(|process| format!("pid {}", process.0));
     let host = set.place.host.as_ref().map(|host| format!("on {host}"));

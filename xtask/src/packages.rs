@@ -7,13 +7,16 @@ use std::{env, fs};
 use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("faketime", "faketime"),
+    ("flock", "util-linux"),
+    ("ip", "iproute2"),
     ("mount", "mount"),
     ("ps", "procps"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("sudo", "sudo"),
+    ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];
 

@@ -9,6 +9,9 @@ use crate::{Failure, matrix};
 /// something.
 const CLUSTERS: (&str, u64, &str) = ("clusters", 3, "INTERLOCK_CLUSTERS");
 
+/// What only clusters raise, in the packages that have the suite on clusters.
+const CLUSTER_ERRORS: &str = "cluster_errors";
+
 /// The variable that makes a run of a suite a long one, of so many seconds for each backend.
 const SOAK: &str = "LOCK_CONFORMANCE_SOAK_SECONDS";
 
@@ -45,6 +48,7 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
         test(package, name, &one_by_one, &once);
         let long = [(switch, "1".into()), (SOAK, (seconds / kinds).max(1).to_string())];
         test(package, name, &one_by_one, &long);
+        test(package, CLUSTER_ERRORS, &one_by_one, &[(switch, "1".into())]);
     }
     // Also when one has failed, what all did until then is told.
     let written = matrix::write(suites.len());

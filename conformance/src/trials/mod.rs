@@ -2,6 +2,7 @@
 
 mod contract;
 mod crash;
+mod dialling;
 mod effect;
 mod faults;
 mod handles;
@@ -11,7 +12,7 @@ mod model;
 mod places;
 mod power;
 mod stores;
-mod tools;
+pub(crate) mod tools;
 mod wait;
 
 use crate::trial::Trial;
@@ -34,6 +35,7 @@ pub fn catalogue() -> impl Iterator<Item = Trial> {
         effect::TRIALS,
         crash::TRIALS,
         faults::TRIALS,
+        dialling::TRIALS,
         load::TRIALS,
         places::users::TRIALS,
         places::ids::TRIALS,

@@ -1,6 +1,7 @@
 //! What trials need of the system: tools, other users, namespaces, and clients that cannot act.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -18,7 +19,7 @@ use crate::worker::{Order, Report, Worker};
 pub(super) const NOBODY: u32 = 65534;
 
 /// Skips the trial where one of these programs is not installed.
-pub(super) fn needs(programs: &[&str]) -> Result<(), Failure> {
+pub(crate) fn needs(programs: &[&str]) -> Result<(), Failure> {
     match programs.iter().find(|program| !is_installed(program)) {
         Some(program) => Err(Failure::missing(format!("the program `{program}`"))),
         None => Ok(()),
@@ -83,7 +84,8 @@ impl Copy {
 }
 
 /// Namespaces that outlive those who come and go in them. Everybody in them ends with it.
-pub(super) struct Room {
+#[derive(Debug)]
+pub(crate) struct Room {
     keeper: Child,
     inside: u32,
     kinds: Vec<String>,
@@ -91,7 +93,7 @@ pub(super) struct Room {
 
 impl Room {
     /// Makes namespaces of these kinds, options of `unshare`, and prepares them by a script.
-    pub(super) fn open(kinds: &[&str], script: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(kinds: &[&str], script: &str) -> Result<Self, Failure> {
         needs_namespaces(kinds)?;
         let mut keeper = Command::new("unshare")
             .args(kinds)
@@ -114,15 +116,20 @@ impl Room {
     }
 
     /// The command that starts another one in there.
-    pub(super) fn enter(&self) -> Vec<String> {
+    pub(crate) fn enter(&self) -> Vec<String> {
         let mut words = vec!["nsenter".into(), format!("--target={}", self.inside)];
         words.extend(self.kinds.iter().cloned());
         words.push("--".into());
         words
     }
 
+    /// A file of `/proc` about a process that is in there.
+    pub(crate) fn proc(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{file}", self.inside))
+    }
+
     /// Runs a script in there.
-    pub(super) fn run(&self, script: &str) -> Result<(), Failure> {
+    pub(crate) fn run(&self, script: &str) -> Result<(), Failure> {
         let words = self.enter();
         let done =
             Command::new(&words[0]).args(&words[1..]).args(["sh", "-ec", script]).output()?;
@@ -133,7 +140,7 @@ impl Room {
     }
 
     /// Sends a signal to a process in there, by the id that it has there.
-    pub(super) fn signal(&self, signal: &str, pid: u32) -> Result<(), Failure> {
+    pub(crate) fn signal(&self, signal: &str, pid: u32) -> Result<(), Failure> {
         self.run(&format!("kill -{signal} {pid}"))
     }
 }
@@ -214,7 +221,7 @@ pub(super) fn kill(pid: u32) -> Result<(), Failure> {
 }
 
 /// Polls a condition that must come true.
-pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + LIVENESS;
     while !condition() {
         assert!(Instant::now() < end, "never: {what}");

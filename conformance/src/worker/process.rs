@@ -25,6 +25,7 @@ use super::{
 use crate::cell::add_one;
 use crate::fixture::Fixture;
 use crate::history::{Recorder, Recording};
+use crate::trial::with_causes;
 
 /// Does the work of a worker, if this process was started as one; [`run`](crate::run) does that itself.
 pub fn main(fixtures: &[Arc<dyn Fixture>]) -> Option<ExitCode> {
@@ -276,7 +277,7 @@ fn refused(error: &VerifyError) -> Report {
 }
 
 fn refusal(kind: &str, error: &dyn std::error::Error) -> Report {
-    Report::Refused { kind: kind.into(), text: error.to_string() }
+    Report::Refused { kind: kind.into(), text: with_causes(error) }
 }
 
 /// One write for each report: nothing is left in a buffer when the process is killed.

@@ -20,7 +20,7 @@ use super::{Ask, Commands, Config, Moment};
 use crate::backend::{BackendError, Snapshot, Swap, Version};
 use crate::bell::Bell;
 use crate::error::{StoreError, VerifyError};
-use crate::ids::{RequestId, TaskId};
+use crate::ids::{ClientId, RequestId, TaskId};
 use crate::process::{DeathWatch, Process};
 use crate::table::{ClientInfo, LockTable, Verdict};
 
@@ -68,6 +68,11 @@ pub(super) enum What {
         id: RequestId,
         reply: DoneReply<bool>,
     },
+    /// Whoever was found dead in any attempt is gone when one of them has succeeded.
+    Sweep {
+        swept: HashSet<ClientId>,
+        reply: DoneReply<usize>,
+    },
     SetProcesses {
         reply: DoneReply,
     },
@@ -92,7 +97,9 @@ impl What {
 
     pub(super) fn fail(self, error: StoreError) {
         match self {
-            Self::ReleaseTask { reply, .. } => drop(reply.send(Err(error))),
+            Self::ReleaseTask { reply, .. } | Self::Sweep { reply, .. } => {
+                drop(reply.send(Err(error)));
+            }
             Self::Downgrade { reply, .. } => drop(reply.send(Err(error))),
             Self::SetProcesses { reply } => drop(reply.send(Err(error))),
             Self::Query(ask) => ask(Err(error)),
@@ -488,7 +495,6 @@ async fn sleep_until(wake: Option<Instant>) {
 mod tests {
     use super::*;
     use crate::driver::Deadline;
-    use crate::ids::ClientId;
     use crate::process::ProcessSet;
 
     #[tokio::test]

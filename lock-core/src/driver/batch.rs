@@ -86,7 +86,7 @@ impl Actor {
             if self.apply_extra(&mut draft, &mut extra, as_of) {
                 extras.push(extra);
             } else {
-                stale |= matches!(extra.what, What::ReleaseTask { .. });
+                stale |= matches!(extra.what, What::ReleaseTask { .. } | What::Sweep { .. });
                 self.extras.push(extra);
             }
         }
@@ -180,7 +180,7 @@ impl Actor {
                 Outcome::Deadlock(cycle) => {
                     let error = AcquireError::Deadlock(cycle.clone());
                     let holders = cycle.edges.iter().map(|edge| edge.holder_id.client());
-                    if self.sweep_dead(draft, holders.collect()) {
+                    if !self.sweep_dead(draft, holders.collect()).is_empty() {
                         outcome = draft.apply(&op);
                         continue;
                     }
@@ -191,7 +191,7 @@ impl Actor {
             };
             let Some(denial) = denial else { break };
             let blockers = denial.blockers.iter().map(|blocker| blocker.client.id).collect();
-            if self.sweep_dead(draft, blockers) {
+            if !self.sweep_dead(draft, blockers).is_empty() {
                 outcome = draft.apply(&op);
                 continue;
             }
@@ -212,9 +212,9 @@ impl Actor {
         });
     }
 
-    /// Sweeps those of these clients that are dead. `true` if there was one.
-    fn sweep_dead(&mut self, draft: &mut Draft, clients: HashSet<ClientId>) -> bool {
-        let mut swept = false;
+    /// Sweeps those of these clients that are dead, and says who they were.
+    fn sweep_dead(&mut self, draft: &mut Draft, clients: HashSet<ClientId>) -> Vec<ClientId> {
+        let mut swept = Vec::new();
         for id in clients {
             if id == self.config.id {
                 continue;
@@ -224,7 +224,7 @@ impl Actor {
             if self.judge.judge(&view, &draft.table, now) == Liveness::Dead {
                 reach(Point::Sweeping);
                 draft.apply(&Op::Sweep(view.verdict()));
-                swept = true;
+                swept.push(id);
             }
         }
         swept
@@ -288,6 +288,14 @@ impl Actor {
             }
             What::Downgrade { id, .. } => {
                 draft.apply(&Op::Downgrade(*id));
+                true
+            }
+            What::Sweep { swept, .. } => {
+                if as_of < extra.began || self.suspect {
+                    return false;
+                }
+                let clients = draft.table.clients().map(|client| client.id);
+                swept.extend(self.sweep_dead(draft, clients.collect()));
                 true
             }
             What::SetProcesses { .. } => {

@@ -1,5 +1,6 @@
 //! What handles ask for, and what becomes of requests that are given up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ impl Actor {
             Command::ReleaseTask { name, reply } => {
                 self.extra(What::ReleaseTask { name, tasks: None, reply });
             }
+            Command::Sweep { reply } => self.extra(What::Sweep { swept: HashSet::new(), reply }),
             Command::SetProcesses { processes, reply } => {
                 self.info = Arc::new(ClientInfo { processes, ..(*self.info).clone() });
                 self.extra(What::SetProcesses { reply });

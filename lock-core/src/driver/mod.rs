@@ -16,9 +16,10 @@ mod pace;
 mod reconcile;
 mod settle;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -27,8 +28,8 @@ use crate::backend::{LockBackend, Version};
 use crate::clock::Clock;
 use crate::error::{StoreError, VerifyError};
 use crate::ids::ClientId;
-use crate::process::ProcessSet;
-use crate::table::{Acquire, ClientInfo, LockTable};
+use crate::process::{Liveness, ProcessSet};
+use crate::table::{Acquire, ClientInfo, ClientView, HoldView, LockTable, Op, Stamp};
 
 pub(crate) use actor::Actor;
 pub(crate) use entry::{DoneReply, Grant, GrantReply};
@@ -75,6 +76,10 @@ pub(crate) enum Command {
         name: String,
         reply: DoneReply<usize>,
     },
+    /// Sweeps everybody who is proven dead.
+    Sweep {
+        reply: DoneReply<usize>,
+    },
     SetProcesses {
         processes: ProcessSet,
         reply: DoneReply,
@@ -100,7 +105,36 @@ pub(crate) type Ask = Box<dyn FnOnce(Result<Look<'_>, StoreError>) + Send>;
 pub(crate) struct Look<'a> {
     pub(crate) table: &'a LockTable,
     pub(crate) version: Version,
-    pub(crate) judge: &'a mut dyn FnMut(&mut crate::table::ClientView),
+    pub(crate) judge: &'a mut dyn FnMut(&mut ClientView),
+}
+
+impl Look<'_> {
+    /// Fills in who lives.
+    pub(crate) fn see<'c>(&mut self, clients: impl IntoIterator<Item = &'c mut Arc<ClientView>>) {
+        for client in clients {
+            (self.judge)(Arc::make_mut(client));
+        }
+    }
+
+    /// The table as it will be once the dead are swept, and what they hold now.
+    pub(crate) fn without_dead(&mut self) -> (LockTable, Vec<HoldView>) {
+        let mut table = self.table.clone();
+        let now_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now_ms.as_millis()).unwrap_or(u64::MAX);
+        let stamp = Stamp { version: Version(self.version.0 + 1), now_ms };
+        let mut dead = HashSet::new();
+        for mut client in self.table.clients() {
+            (self.judge)(&mut client);
+            if client.state == Liveness::Dead {
+                table.apply(&Op::Sweep(client.verdict()), stamp);
+                dead.insert(client.id);
+            }
+        }
+        let mut holds = if dead.is_empty() { Vec::new() } else { self.table.list().holds };
+        holds.retain(|hold| dead.contains(&hold.client.id));
+        self.see(holds.iter_mut().map(|hold| &mut hold.client));
+        (table, holds)
+    }
 }
 
 impl fmt::Debug for Command {
@@ -111,6 +145,7 @@ impl fmt::Debug for Command {
             Self::Downgrade { .. } => "Downgrade",
             Self::Verify { .. } => "Verify",
             Self::ReleaseTask { .. } => "ReleaseTask",
+            Self::Sweep { .. } => "Sweep",
             Self::SetProcesses { .. } => "SetProcesses",
             Self::Query(_) => "Query",
             Self::Nudge => "Nudge",

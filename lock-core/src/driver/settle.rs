@@ -197,6 +197,7 @@ impl Actor {
                 let held = self.entries.get(&id.number).is_some_and(|e| e.state == State::Held);
                 let _ = reply.send(Ok(held));
             }
+            What::Sweep { swept, reply } => drop(reply.send(Ok(swept.len()))),
             What::SetProcesses { reply } => drop(reply.send(Ok(()))),
             What::Query(_) | What::Verify { .. } => self.extras.push(extra),
         }

@@ -124,7 +124,12 @@ impl LockTable {
     }
 
     /// The waiters that do not count for a request at this place, if that matters.
-    fn overtaken(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> BTreeSet<Ticket> {
+    pub(super) fn overtaken(
+        &self,
+        task: &TaskId,
+        locks: &LockSet,
+        place: Ticket,
+    ) -> BTreeSet<Ticket> {
         if !self.line_is_entangled(task, place)
             || self.fits(task, locks, |claim| counts(claim, place, &BTreeSet::new()))
         {
@@ -172,7 +177,7 @@ impl LockTable {
 }
 
 /// Tells whether a claim counts for a request at this place in the queue.
-fn counts(claim: &Claim, place: Ticket, overtaken: &BTreeSet<Ticket>) -> bool {
+pub(super) fn counts(claim: &Claim, place: Ticket, overtaken: &BTreeSet<Ticket>) -> bool {
     claim.ticket.is_none_or(|ticket| ticket < place && !overtaken.contains(&ticket))
 }
 

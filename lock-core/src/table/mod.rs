@@ -11,6 +11,7 @@ mod fit;
 mod op;
 mod reduction;
 mod view;
+mod why;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::request::{LockSet, Mode};
 pub use codec::TableError;
 pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
+pub use why::{Condition, Why};
 
 /// The table of all clients, tasks, holds and waiters of one namespace.
 ///

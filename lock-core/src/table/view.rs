@@ -86,6 +86,14 @@ pub struct WaiterView {
     pub blocked_by: Vec<Blocker>,
 }
 
+impl WaiterView {
+    /// Its client, and those in its way.
+    pub(super) fn clients_mut(&mut self) -> impl Iterator<Item = &mut Arc<ClientView>> {
+        let blockers = self.blocked_by.iter_mut().map(|blocker| &mut blocker.client);
+        std::iter::once(&mut self.client).chain(blockers)
+    }
+}
+
 /// Everything in a table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -101,10 +109,7 @@ pub struct Listing {
 impl Listing {
     /// All the clients in it, wherever they are named.
     pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = &mut Arc<ClientView>> {
-        let waiting = self.waiting.iter_mut().flat_map(|waiter| {
-            let blockers = waiter.blocked_by.iter_mut().map(|blocker| &mut blocker.client);
-            std::iter::once(&mut waiter.client).chain(blockers)
-        });
+        let waiting = self.waiting.iter_mut().flat_map(WaiterView::clients_mut);
         self.holds.iter_mut().map(|hold| &mut hold.client).chain(waiting)
     }
 }
@@ -167,6 +172,13 @@ pub struct Denial {
     pub blockers: Vec<Blocker>,
     /// The place in the queue: how many waiters are before this request, in the way or not.
     pub place: usize,
+}
+
+impl Denial {
+    /// The clients of those in the way.
+    pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = &mut Arc<ClientView>> {
+        self.blockers.iter_mut().map(|blocker| &mut blocker.client)
+    }
 }
 
 impl fmt::Display for Denial {
@@ -251,7 +263,7 @@ impl LockTable {
             locks: (*waiter.locks).clone(),
             since: time(waiter.since),
             client: Arc::new(self.client_of(&waiter.task)),
-            blocked_by: self.blockers(&waiter.task, &waiter.locks, ticket),
+            blocked_by: self.blockers(self.in_the_way(&waiter.task, &waiter.locks, ticket)),
         });
         Listing { version: 0, holds, waiting: waiting.collect() }
     }
@@ -307,13 +319,13 @@ impl LockTable {
     ) -> Denial {
         Denial {
             locks: locks.clone(),
-            blockers: self.blockers(task, locks, place),
+            blockers: self.blockers(self.in_the_way(task, locks, place)),
             place: self.queue.range(..place).count(),
         }
     }
 
-    fn blockers(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> Vec<Blocker> {
-        let mut found = self.in_the_way(task, locks, place);
+    /// Those in the way: holds first, then waiters in the order of the queue.
+    pub(super) fn blockers(&self, mut found: Vec<Obstacle<'_>>) -> Vec<Blocker> {
         found
             .sort_by_key(|(name, claim)| (claim.ticket.map_or(0, |t| t + 1), *name, claim.request));
         found.dedup();

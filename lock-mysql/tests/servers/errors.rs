@@ -5,6 +5,9 @@ use std::net::TcpStream;
 use lock_core::{BackendErrorKind as Kind, LockBackend, Swap, Version};
 use lock_servers::Kind as Server;
 
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
+
 use crate::place::{everywhere, expect, number, on_own, run_on, swap, until};
 
 #[test]
@@ -256,27 +259,22 @@ fn a_server_that_ends_amid_a_statement_leaves_it_unknown() {
 }
 
 #[test]
-fn a_server_that_hangs_up_on_the_idle_is_called_again() {
+fn a_server_that_soon_hangs_up_on_the_idle_does_not_on_clients() {
     on_own(
         |_| vec!["--wait-timeout=1".into()],
         async |place| {
-            let backend = place.backend();
+            let user = place.plain_user().await;
+            let backend = place.backend_of(&user);
             swap(&backend, 0, "{}").await.unwrap();
-            until("the server hangs up", async || {
-                place
-                    .count(&format!(
-                        "SELECT COUNT(*) FROM information_schema.processlist \
-                     WHERE db = '{}' AND id <> CONNECTION_ID()",
-                        place.name
-                    ))
-                    .await
-                    == 0
-            })
-            .await;
-            let read = backend.load().await;
-            println!("{}: {read:?}", place.kind);
-            assert_eq!(read.unwrap_err().kind(), Kind::Unavailable);
-            assert_eq!(backend.load().await.unwrap().version, Version(1));
+            let options: MySqlConnectOptions = place.url_of(&user).parse().unwrap();
+            let _other = options.connect().await.unwrap();
+            let connections = format!(
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{user}'"
+            );
+            assert_eq!(place.count(&connections).await, 2);
+            // Both lie idle, and the other one did so for a shorter time.
+            until("the server hangs up", async || place.count(&connections).await == 1).await;
+            assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);
         },
     );
 }

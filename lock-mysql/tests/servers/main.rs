@@ -1,5 +1,6 @@
 //! What this crate promises, on real servers that start once for all these tests.
 
+mod dialling;
 mod errors;
 mod fences;
 mod place;
@@ -10,3 +11,4 @@ mod sessions;
 mod support;
 mod tables;
 mod tls;
+mod turns;

@@ -13,23 +13,36 @@ fn a_server_that_may_only_be_read_says_so() {
     on_own(
         |_| vec![],
         async |place| {
-            let read_only = async |backend: &MySqlBackend, number| {
+            let refused = async |backend: &MySqlBackend, number| {
                 let swapped = swap(backend, 1, "{}").await;
                 expect(place, swapped, Kind::Unavailable, &[number], "it is read-only");
-                assert_eq!(backend.load().await.unwrap().version, Version(1), "it can be read");
+            };
+            // It may have stopped being the primary, and what it knows be of the past.
+            let not_believed = async |backend: &MySqlBackend| {
+                for _ in 0..2 {
+                    expect(place, backend.load().await, Kind::Unavailable, &[], "it is read-only");
+                }
             };
             let backend = place.backend_of(&place.plain_user().await);
             swap(&backend, 0, "{}").await.unwrap();
             place.run(&["SET GLOBAL read_only = 1"]).await;
-            read_only(&backend, 1290).await;
+            refused(&backend, 1290).await;
+            not_believed(&backend).await;
+            place.run(&["SET GLOBAL read_only = 0"]).await;
+            assert_eq!(backend.load().await.unwrap().version, Version(1));
+            place.run(&["SET GLOBAL read_only = 1"]).await;
+            // Also on a connection that is there already.
+            not_believed(&backend).await;
             place.run(&["SET GLOBAL read_only = 0"]).await;
             if place.kind == Server::MySql {
                 let root = place.backend();
+                root.load().await.unwrap();
                 place.run(&["SET GLOBAL super_read_only = 1"]).await;
-                read_only(&root, 1290).await;
+                refused(&root, 1290).await;
                 place.run(&["SET GLOBAL super_read_only = 0, GLOBAL read_only = 0"]).await;
+                root.load().await.unwrap();
                 place.run(&[&format!("ALTER DATABASE {} READ ONLY = 1", place.name)]).await;
-                read_only(&root, 3989).await;
+                refused(&root, 3989).await;
                 place.run(&[&format!("ALTER DATABASE {} READ ONLY = 0", place.name)]).await;
             }
             assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);
@@ -118,7 +131,14 @@ fn what_is_missing_or_forbidden_is_named() {
         let backend = place.backend();
         expect(place, backend.load().await, Kind::Misconfigured, &[1146], "`lockctl init`");
         expect(place, swap(&backend, 0, "{}").await, Kind::Misconfigured, &[1146], "SQL file");
-        expect(place, backend.load_in_turn().await, Kind::Misconfigured, &[1146], "migrate()");
+        assert!(backend.load_in_turn().await.unwrap().is_none(), "and gives no turns");
+        for columns in ["0, '{}'", "0, ''"] {
+            place.backend().migrate().await.unwrap();
+            let insert =
+                format!("REPLACE INTO interlock (id, version, data) VALUES ('default', {columns})");
+            place.run(&[&insert]).await;
+            expect(place, backend.load().await, Kind::Misconfigured, &[], "version 0");
+        }
     });
 }
 

@@ -68,6 +68,17 @@ fn what_is_missing_is_said_as_the_grant_to_type() {
         }
         let user = place.plain_user().await;
         let backend = place.backend_of(&user);
+        backend.migrate().await.expect("the table is there: it takes no right to leave it so");
+        let stranger = place.user(&[format!("INSERT ON {}.interlock", place.name)]).await;
+        let stranger_grant = grant(place, &stranger);
+        let stranger = place.backend_of(&stranger);
+        expect(
+            place,
+            stranger.migrate().await,
+            Kind::Misconfigured,
+            &[1142, 1143],
+            &stranger_grant,
+        );
         place.run(&["DROP TABLE interlock"]).await;
         expect(place, backend.migrate().await, Kind::Misconfigured, &[1142], "`lockctl init`");
         expect(place, backend.load().await, Kind::Misconfigured, &[1146], "`lockctl init`");

@@ -35,17 +35,71 @@ fn a_swap_counts_the_row_that_matches_whatever_changes_in_it() {
 }
 
 #[test]
+fn a_connection_that_was_cut_while_it_lay_idle_is_noticed_before_it_is_used() {
+    everywhere(async |place| {
+        let user = place.plain_user().await;
+        let backend = place.backend_of(&user);
+        swap(&backend, 0, "{}").await.unwrap();
+        let connections = format!(
+            "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE user = '{user}'"
+        );
+        for idle in [false, true] {
+            let version = backend.load().await.unwrap().version.0;
+            place.run(&[&format!("KILL {}", place.count(&connections).await)]).await;
+            let none = connections.replace("CAST(id AS SIGNED)", "COUNT(*)");
+            until("it is cut", async || place.count(&none).await == 0).await;
+            if idle {
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(31)).await;
+                tokio::time::resume();
+            }
+            let swapped = swap(&backend, version, "{}").await;
+            assert_eq!(swapped.is_ok(), idle, "{swapped:?}");
+        }
+    });
+}
+
+#[test]
+fn small_statements_are_not_held_back() {
+    everywhere(async |place| {
+        let before = nodelays();
+        let backend = place.backend();
+        backend.load().await.unwrap();
+        let new: Vec<_> =
+            nodelays().into_iter().filter(|socket| !before.contains(socket)).collect();
+        assert!(new.iter().any(|(_, nodelay)| *nodelay), "{new:?}");
+    });
+}
+
+/// The connected sockets of this process by their own address, and whether they send at once.
+fn nodelays() -> Vec<(String, bool)> {
+    use rustix::net::{getpeername, getsockname, sockopt::tcp_nodelay};
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let numbers = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let sockets = numbers.filter_map(|number: i32| {
+        let socket = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).ok()?;
+        getpeername(&socket).ok()??;
+        let address = std::net::SocketAddr::try_from(getsockname(&socket).ok()?).ok()?;
+        Some((address.to_string(), tcp_nodelay(&socket).ok()?))
+    });
+    sockets.collect()
+}
+
+#[test]
 fn odd_settings_of_servers_and_pools_change_nothing() {
     let odd = |_| {
         [
             "--sql-mode=ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES,HIGH_NOT_PRECEDENCE",
             "--autocommit=OFF",
             "--init-connect=SET autocommit=0",
-            "--transaction-isolation=SERIALIZABLE",
+            "--transaction-isolation=READ-COMMITTED",
             "--completion-type=RELEASE",
             "--character-set-server=latin1",
             "--default-time-zone=+05:30",
             "--wait-timeout=20",
+            "--binlog-format=STATEMENT",
         ]
         .map(Into::into)
         .into()

@@ -15,15 +15,15 @@ use tempfile::TempDir;
 use crate::place::{PASSWORD, Place, everywhere, expect, on_own};
 
 /// A folder of certificates and keys, as PEM files.
-struct Keys {
+pub(crate) struct Keys {
     folder: TempDir,
-    ca: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) ca: CertifiedIssuer<'static, KeyPair>,
     stranger: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Keys {
     /// A CA, one that is a stranger to the server, and a certificate of the server for `localhost`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let keys = Self { folder, ca: authority("ours"), stranger: authority("stranger") };
         for name in ["ca.pem", "trusted-by-server.pem"] {
@@ -36,12 +36,12 @@ impl Keys {
         keys
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Writes `NAME.pem` and `NAME.key`.
-    fn sign(&self, name: &str, names: &[&str], ca: &CertifiedIssuer<'static, KeyPair>) {
+    pub(crate) fn sign(&self, name: &str, names: &[&str], ca: &CertifiedIssuer<'static, KeyPair>) {
         let key = KeyPair::generate().expect("there is randomness");
         let certificate = params(names).signed_by(&key, ca).expect("it can be signed");
         self.write(name, &certificate.pem(), &key);
@@ -54,7 +54,7 @@ impl Keys {
     }
 
     /// What makes a server use them.
-    fn arguments(&self) -> Vec<String> {
+    pub(crate) fn arguments(&self) -> Vec<String> {
         vec![
             format!("--ssl-ca={}", self.path("trusted-by-server.pem").display()),
             format!("--ssl-cert={}", self.path("server.pem").display()),

@@ -189,8 +189,16 @@ fn is_server(scheme: &str) -> bool {
 }
 
 /// Options of a server's URL; none of them is a secret.
-const OPTIONS: [&str; 7] =
-    ["table", "namespace", "ssl-mode", "sslmode", "replicas", "sentinel", "sentinel-user"];
+const OPTIONS: [&str; 8] = [
+    "table",
+    "namespace",
+    "connect-timeout",
+    "ssl-mode",
+    "sslmode",
+    "replicas",
+    "sentinel",
+    "sentinel-user",
+];
 /// Those that are paths.
 const PATHS: [&str; 9] = [
     "password-file",

@@ -11,3 +11,5 @@ mod signals;
 mod statuses;
 mod stores;
 mod terminal;
+mod watch;
+mod why;

@@ -1,5 +1,6 @@
 //! End-to-end tests of locks: real `lockctl` processes on a store in a MySQL server of the test's own.
 
+mod dialling;
 mod everywhere;
 mod passwords;
 #[allow(dead_code, reason = "the tests of running commands use more of it")]

@@ -11,8 +11,15 @@ use crate::{
 };
 
 /// Every command that uses a store.
-pub(crate) const ALL: [&str; 6] =
-    ["run -l one -- touch started", "list", "list --json", "wait one", "release --task x", "init"];
+pub(crate) const ALL: [&str; 7] = [
+    "run -l one -- touch started",
+    "list",
+    "list --json",
+    "why one",
+    "wait one",
+    "release --task x",
+    "init",
+];
 
 /// What `lockctl` with these arguments comes to on this store; the password never shows.
 #[track_caller]
@@ -30,7 +37,7 @@ pub(crate) fn assert_ends(scene: &Scene, url: &str, arguments: &str, status: i32
 }
 
 #[track_caller]
-fn assert_secret(text: &str) {
+pub(crate) fn assert_secret(text: &str) {
     assert!(!text.contains(SECRET), "the password shows: {text}");
 }
 
@@ -49,7 +56,7 @@ fn child_of(parent: Pid) -> Option<Pid> {
     Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
 }
 
-fn configure(scene: &Scene, url: &str) {
+pub(crate) fn configure(scene: &Scene, url: &str) {
     fs::create_dir_all(scene.path(".config")).unwrap();
     fs::write(scene.path(".config/lockctl.toml"), format!("store = '{url}'")).unwrap();
 }

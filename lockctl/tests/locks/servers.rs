@@ -1,5 +1,7 @@
 //! What is true of stores in MySQL and MariaDB, and of nothing else: the table and the rights.
 
+mod doctor;
+
 use std::fs;
 
 use crate::{

@@ -18,7 +18,7 @@ use owners::{
     a_stale_guard_releases_nothing_of_the_next_holder, a_task_that_is_freed_by_force_learns_it,
     a_waiter_that_gives_up_lets_the_queue_move_on, a_worker_that_ends_without_a_word_leaks_nothing,
     subtasks_in_other_processes_share_the_lock_of_their_parent,
-    work_that_fails_under_a_lock_leaks_nothing,
+    sweeping_on_demand_frees_the_dead_and_nobody_else, work_that_fails_under_a_lock_leaks_nothing,
 };
 use scripts::{
     any_point_of_a_free_acquire, any_point_of_a_set_and_its_downgrade, any_point_of_a_subtask,
@@ -49,6 +49,7 @@ trials!("crash":
     a_waiter_that_gives_up_lets_the_queue_move_on,
     a_worker_that_ends_without_a_word_leaks_nothing,
     work_that_fails_under_a_lock_leaks_nothing,
+    sweeping_on_demand_frees_the_dead_and_nobody_else,
     subtasks_in_other_processes_share_the_lock_of_their_parent,
     a_paused_holder_from_elsewhere_learns_of_its_loss_first,
     a_paused_holder_in_a_pid_namespace_learns_of_its_loss_first,

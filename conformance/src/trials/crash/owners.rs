@@ -101,6 +101,29 @@ pub(super) fn a_task_that_is_freed_by_force_learns_it(scene: &Scene) -> Verdict 
     expect(&mut operator, Order::Verify(next.key), "Done")
 }
 
+pub(super) fn sweeping_on_demand_frees_the_dead_and_nobody_else(scene: &Scene) -> Verdict {
+    let (mut dead, mut alive) = (scene.worker("dead")?, scene.worker("alive")?);
+    dead.acquire("app/blog")?;
+    let kept = alive.acquire("app/shop")?;
+    let locks = scene.locks()?.blocking();
+    ensure(!locks.why("app/blog")?.is_free(), || "its holder lives".into())?;
+    let swept = locks.sweep_dead()?;
+    ensure(swept == 0, || format!("all live, and {swept} were swept"))?;
+    dead.kill()?;
+    scene.count("kills", 1);
+
+    // Whoever asks is told so, and nothing is changed by that.
+    let why = locks.why("app/blog")?;
+    ensure(why.is_free() && why.dead.len() == 1, || format!("{why:?}"))?;
+    ensure(locks.list()?.holds.len() == 2, || "looking has swept".into())?;
+    let swept = locks.sweep_dead()?;
+    ensure(swept == 1, || format!("one was dead, and {swept} were swept"))?;
+    let listing = locks.list()?;
+    let fences: Vec<u64> = listing.holds.iter().map(|hold| hold.fence).collect();
+    ensure(fences == [kept.fence], || format!("{listing:?}"))?;
+    expect(&mut alive, Order::Verify(kept.key), "Done")
+}
+
 pub(super) fn a_waiter_that_gives_up_lets_the_queue_move_on(scene: &Scene) -> Verdict {
     let (mut holder, mut waiter) = (scene.worker("holder")?, scene.worker("waiter")?);
     let mut next = scene.worker("next")?;

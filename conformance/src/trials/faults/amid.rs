@@ -13,7 +13,7 @@ use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
 use crate::worker::{Held, Order, Report, Worker};
 
-const WORKERS: u64 = 3;
+const WORKERS: u64 = 16;
 const LOCKS: [&str; 3] = ["app/one", "app/two", "app"];
 /// One of so many holds is kept until the end.
 const KEPT_OF: u32 = 16;

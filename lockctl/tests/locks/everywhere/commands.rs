@@ -35,6 +35,17 @@ fn wait_waits_until_they_are_free() {
 }
 
 #[test]
+fn wait_does_not_wait_for_the_dead() {
+    let scene = Scene::new();
+    let holder = scene.hold("--task holder -l one");
+    let mut wait = scene.start(&mut scene.lockctl("wait one"));
+    wait.says("waiting for one: held by holder (pid ");
+    holder.signal_all(rustix::process::Signal::KILL);
+    assert_eq!(wait.wait().code(), Some(0));
+    scene.assert_ends("wait one --wait 0", 0);
+}
+
+#[test]
 fn wait_has_a_limit() {
     let scene = Scene::new();
     let mut holder = scene.hold("--task holder -l one");

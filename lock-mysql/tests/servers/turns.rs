@@ -1,0 +1,72 @@
+//! Whose turn it is: two clients at a time, and nobody is stopped by one that does not go on.
+
+use lock_core::{LockBackend, Locks, Swap};
+use lock_mysql::MySqlBackend;
+
+use crate::place::{everywhere, run_on, swap};
+
+async fn has_turn(backend: &MySqlBackend) -> bool {
+    backend.load_in_turn().await.unwrap().is_some()
+}
+
+#[test]
+fn two_are_in_turn_and_the_next_is_when_one_of_them_ends() {
+    everywhere(async |place| {
+        let [one, two, three, four] = [(); 4].map(|()| place.backend());
+        swap(&one, 0, "{}").await.unwrap();
+        assert!(has_turn(&one).await && has_turn(&two).await);
+        assert!(!has_turn(&three).await, "both turnstiles are taken");
+        // Another cell has turnstiles of its own.
+        let apart = [(); 2].map(|()| place.backend_with("namespace=other"));
+        assert!(has_turn(&apart[0]).await && has_turn(&apart[1]).await);
+        one.end_turn().await;
+        assert!(has_turn(&three).await, "one is free");
+        assert!(!has_turn(&four).await, "it is taken again");
+        // A swap in turn does not end it.
+        assert_eq!(swap(&two, 1, "{}").await.unwrap(), Swap::Swapped);
+        assert!(!has_turn(&four).await, "both are still taken");
+        two.close().await;
+        assert!(has_turn(&four).await, "it ends with its connection at the latest");
+    });
+}
+
+#[test]
+fn whoever_is_paused_in_its_turn_stops_nobody() {
+    everywhere(async |place| {
+        let paused = [(); 2].map(|()| place.backend());
+        swap(&paused[0], 0, "{\"format\":1}").await.unwrap();
+        place.run(&["DELETE FROM interlock"]).await;
+        assert!(has_turn(&paused[0]).await && has_turn(&paused[1]).await);
+        let crowd: Vec<Locks> = (0..4).map(|_| Locks::new(place.backend())).collect();
+        let mut work = tokio::task::JoinSet::new();
+        for (index, locks) in crowd.iter().cloned().enumerate() {
+            work.spawn(async move {
+                for _ in 0..10 {
+                    locks.acquire(format!("own/{index}")).await.unwrap().release().await.unwrap();
+                }
+            });
+        }
+        work.join_all().await;
+        for locks in crowd {
+            locks.close().await.unwrap();
+        }
+        let late = place.backend();
+        assert!(!has_turn(&late).await, "they were in their turns all the time");
+    });
+}
+
+#[test]
+fn a_row_that_somebody_has_locked_gives_no_turn_but_can_be_read() {
+    everywhere(async |place| {
+        let backend = place.backend();
+        swap(&backend, 0, "{}").await.unwrap();
+        let mut stranger = place.connect().await;
+        run_on(&mut stranger, "BEGIN").await;
+        run_on(&mut stranger, "SELECT * FROM interlock FOR UPDATE").await;
+        assert!(!has_turn(&backend).await, "the row cannot be read in turn");
+        assert_eq!(backend.load().await.unwrap().data, b"{}");
+        run_on(&mut stranger, "ROLLBACK").await;
+        let [one, two] = [(); 2].map(|()| place.backend());
+        assert!(has_turn(&one).await && has_turn(&two).await, "nothing was left taken");
+    });
+}
