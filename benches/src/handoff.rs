@@ -4,9 +4,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::single::Floor;
+use crate::floor::Floor;
 use crate::statistics::Samples;
-use crate::store::{Server, counter, data, open};
+use crate::store::{Server, open};
 use crate::worker::Worker;
 
 /// How many pairs of processes wait at a time.
@@ -79,23 +79,23 @@ pub(crate) async fn measure_waiting(server: &Server, quick: bool) -> Result<(), 
                 }
             }
             queue.close().await?;
-            let before = counter(&mut connection, "Questions").await?;
+            let before = connection.statements().await?;
             let begin = Instant::now();
             sleep(time);
-            let after = counter(&mut connection, "Questions").await?;
+            let after = connection.statements().await?;
             #[expect(clippy::cast_precision_loss, reason = "it is not that much")]
             let rate = (after - before) as f64 / begin.elapsed().as_secs_f64();
-            let writes = counter(&mut connection, "Com_update").await?;
+            let writes = connection.writes().await?;
             guard.release().await?;
             let times: Vec<Duration> =
                 workers.iter_mut().map(Worker::hear_time).collect::<Result<_, _>>()?;
             let in_order = times.is_sorted();
             let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
             let gaps = gaps.map(|gap| gap.saturating_sub(Duration::from_millis(20))).collect();
-            while data(&mut connection, &namespace).await?.contains("app/blog") {
+            while connection.data(&namespace).await?.contains("app/blog") {
                 sleep(Duration::from_millis(5));
             }
-            let writes = counter(&mut connection, "Com_update").await? - writes;
+            let writes = connection.writes().await? - writes;
             println!(
                 "  {waiters} waiting: {rate:.0} statements per second; {} writes for {} hand-offs, \
                  in order: {in_order}; from one to the next: {}",

@@ -1,8 +1,10 @@
 //! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
 
 mod contention;
+mod floor;
 mod growth;
 mod handoff;
+mod recovery;
 mod single;
 mod statistics;
 mod store;
@@ -13,7 +15,6 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lock_servers::Kind;
 
 use crate::store::Server;
 
@@ -28,7 +29,7 @@ struct Arguments {
     #[arg(value_parser = FIGURES)]
     figures: Vec<String>,
     /// On which servers.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql"])]
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql", "redis", "valkey"])]
     servers: Vec<String>,
     /// More arguments for the servers.
     #[arg(long, allow_hyphen_values = true)]
@@ -38,7 +39,8 @@ struct Arguments {
     quick: bool,
 }
 
-const FIGURES: [&str; 6] = ["single", "tasks", "handoff", "waiting", "contention", "growth"];
+const FIGURES: [&str; 7] =
+    ["single", "tasks", "handoff", "recovery", "waiting", "contention", "growth"];
 
 fn main() -> ExitCode {
     if env::var_os(worker::VARIABLE).is_some() {
@@ -62,13 +64,13 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.servers.iter().any(|name| name == "memory") {
         runtime.block_on(growth::measure_memory(arguments.quick))?;
     }
-    for kind in Kind::ALL {
-        if !arguments.servers.iter().any(|name| name == kind.name()) {
+    for name in Server::ALL {
+        if !arguments.servers.iter().any(|wanted| wanted == name) {
             continue;
         }
         let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
-        let server = runtime.block_on(Server::start(kind, &more))?;
-        println!("# {kind} {}", server.version);
+        let server = runtime.block_on(Server::start(name, &more))?;
+        println!("# {}", server.name);
         for figure in FIGURES {
             let wanted = &arguments.figures;
             if !wanted.is_empty() && !wanted.iter().any(|name| name == figure) {
@@ -79,6 +81,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     "single" => single::measure(&server, arguments.quick).await,
                     "tasks" => single::measure_tasks(&server, arguments.quick).await,
                     "handoff" => handoff::measure(&server, arguments.quick).await,
+                    "recovery" => recovery::measure(&server, arguments.quick),
                     "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
                     "contention" => contention::measure(&server, arguments.quick).await,
                     _ => growth::measure(&server, arguments.quick).await,

@@ -67,6 +67,7 @@ mod ids;
 mod locks;
 mod memory;
 mod name;
+pub mod options;
 pub mod process;
 mod request;
 pub mod table;

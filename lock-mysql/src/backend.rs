@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::options::read_password;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
@@ -15,7 +16,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{Doing, Site, all_failed, apart, is_missing_table, out_of_reach, silent, sort};
 use crate::options::{MySqlOptions, address};
-use crate::password;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
 use crate::way::Way;
@@ -213,7 +213,7 @@ impl MySqlBackend {
     ) -> Result<Session, BackendError> {
         let limit = Instant::now() + time;
         let server = &match &self.password_file {
-            Some(path) => server.clone().password(&password::read(path)?),
+            Some(path) => server.clone().password(&read_password(path)?),
             None => server.clone(),
         };
         let way = Way::find(server, limit).await;

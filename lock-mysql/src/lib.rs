@@ -116,7 +116,6 @@ pub mod fence;
 mod inspect;
 mod member;
 mod options;
-mod password;
 mod session;
 mod socket;
 mod table;

@@ -6,17 +6,16 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lock_core::options::{check_namespace, read_password};
 use lock_core::{BackendError, BackendErrorKind};
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
 use url::{Url, form_urlencoded};
 
 use crate::backend::MySqlBackend;
-use crate::password;
 use crate::table::Table;
 
 const DEFAULT_NAMESPACE: &str = "default";
-const NAMESPACE_BYTES_MAX: usize = 255;
 const DEFAULT_PORT: u16 = 3306;
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -276,7 +275,7 @@ impl MySqlOptions {
         check_namespace(&namespace)?;
         let table = Table::new(&self.table)?;
         if let Some(path) = &self.password_file {
-            password::read(path)?;
+            read_password(path)?;
         }
         for (option, path) in &self.ssl_files {
             if let Err(error) = File::open(path) {
@@ -367,20 +366,6 @@ fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
 fn bad(what: &str) -> BackendError {
     let message = format!("cannot use the mysql: URL: {what}");
     BackendError::new(BackendErrorKind::Misconfigured, message)
-}
-
-fn check_namespace(namespace: &str) -> Result<(), BackendError> {
-    let bytes = namespace.len();
-    let what = match namespace.chars().find(|c| c.is_control()) {
-        Some(c) => format!("has the control character {c:?}"),
-        None if bytes == 0 => "is empty".into(),
-        None if bytes > NAMESPACE_BYTES_MAX => {
-            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
-        }
-        None => return Ok(()),
-    };
-    let message = format!("cannot use the namespace {namespace:?}: it {what}");
-    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::options::check_namespace;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 
 use crate::cell::{Cell, judge, may_pass};
 use crate::file::{Identity, StoreFile};
 
 const DEFAULT_NAMESPACE: &str = "default";
-const NAMESPACE_BYTES_MAX: usize = 255;
 
 /// Opening is tried again while somebody else makes the same store, or the files beside it.
 const OPENING_ATTEMPTS: usize = 5;
@@ -266,20 +266,6 @@ struct Open {
 fn is_sound<T>(result: &Result<T, BackendError>) -> bool {
     use BackendErrorKind::{Busy, TooLarge};
     result.as_ref().map_or_else(|e| matches!(e.kind(), Busy | TooLarge), |_| true)
-}
-
-fn check_namespace(namespace: &str) -> Result<(), BackendError> {
-    let bytes = namespace.len();
-    let what = match namespace.chars().find(|c| c.is_control()) {
-        Some(c) => format!("has the control character {c:?}"),
-        None if bytes == 0 => "is empty".into(),
-        None if bytes > NAMESPACE_BYTES_MAX => {
-            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
-        }
-        None => return Ok(()),
-    };
-    let message = format!("cannot use the namespace {namespace:?}: it {what}");
-    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
 }
 
 #[cfg(test)]

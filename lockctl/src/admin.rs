@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use lock_core::{BackendError, LockBackend};
 use nix::unistd::Group;
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 use crate::store::ServerUrl;
 use crate::{
     exit::Exit,
@@ -40,7 +40,9 @@ enum InitError {
     NoGroup(String),
     #[error("cannot look up the group {name}")]
     Group { name: String, source: nix::Error },
-    #[error("--group is for stores that are files: the users of a table are chosen with GRANT")]
+    #[error(
+        "--group is for stores that are files: a server chooses its users itself, with GRANT or ACL SETUSER"
+    )]
     NotAFile,
     #[error(transparent)]
     Open(#[from] LockError),
@@ -68,11 +70,13 @@ pub(crate) fn init(settings: &Settings, group: Option<&str>) -> Exit {
 fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
     match (&settings.store, group) {
         (Store::Sqlite(path), _) => create_file(settings, path, group),
-        (Store::Mysql(_), Some(_)) => Err(InitError::NotAFile),
+        (_, Some(_)) => Err(InitError::NotAFile),
         #[cfg(feature = "mysql")]
         (Store::Mysql(url), None) => Ok(create_table(settings, url).map_err(LockError::from)?),
-        #[cfg(not(feature = "mysql"))]
-        (Store::Mysql(_), None) => unreachable!("such settings are refused"),
+        #[cfg(feature = "redis")]
+        (Store::Redis(url), None) => Ok(look_at_key(settings, url).map_err(LockError::from)?),
+        #[cfg(not(all(feature = "mysql", feature = "redis")))]
+        (_, None) => unreachable!("such settings are refused"),
     }
 }
 
@@ -106,6 +110,23 @@ fn create_table(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError
         backend.migrate().await?;
         backend.load().await?;
         backend.close().await;
+        Ok(())
+    })
+}
+
+/// There is nothing to create; what the server may lose is said.
+#[cfg(feature = "redis")]
+fn look_at_key(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError> {
+    let backend = settings.redis(url)?;
+    runtime()?.block_on(async {
+        let ready = match backend.load().await {
+            Ok(_) => backend.risks().await,
+            Err(error) => Err(error),
+        };
+        backend.close().await;
+        for risk in ready? {
+            notice::say(format_args!("{}: {risk}", settings.describe()));
+        }
         Ok(())
     })
 }

@@ -5,10 +5,12 @@ use std::{io, path::Path, sync::Arc};
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
 #[cfg(feature = "mysql")]
 use lock_mysql::{MySqlBackend, MySqlOptions};
+#[cfg(feature = "redis")]
+use lock_redis::{RedisBackend, RedisOptions};
 use lock_sqlite::SqliteOptions;
 use tokio::runtime::{Builder, Runtime};
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 use crate::store::{NAMESPACE_VARIABLE, ServerUrl};
 use crate::{
     exit::Exit,
@@ -25,8 +27,10 @@ impl Settings {
             Store::Sqlite(path) => Arc::new(self.sqlite(path).open()?),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => Arc::new(self.mysql(url)?),
-            #[cfg(not(feature = "mysql"))]
-            Store::Mysql(_) => unreachable!("such settings are refused"),
+            #[cfg(feature = "redis")]
+            Store::Redis(url) => Arc::new(self.redis(url)?),
+            #[cfg(not(all(feature = "mysql", feature = "redis")))]
+            _ => unreachable!("such settings are refused"),
         })
     }
 
@@ -42,21 +46,44 @@ impl Settings {
     /// The table of a server; nothing is connected yet.
     #[cfg(feature = "mysql")]
     pub(crate) fn mysql(&self, url: &ServerUrl) -> Result<MySqlBackend, BackendError> {
-        let bad = |what: String| BackendError::new(BackendErrorKind::Misconfigured, what);
-        let options = MySqlOptions::from_url(url.with_secrets()).map_err(|error| {
-            bad(format!("store given by {}", self.chosen_by)).with_source(error)
-        })?;
-        let options = match (&self.namespace, options.chosen_namespace()) {
-            (Some(namespace), Some(other)) if namespace != other => {
-                return Err(bad(format!(
+        let options = MySqlOptions::from_url(url.with_secrets());
+        let options = options.map_err(|error| self.bad_url(error))?;
+        match self.namespace_beside(options.chosen_namespace())? {
+            Some(namespace) => options.namespace(namespace).build(),
+            None => options.build(),
+        }
+    }
+
+    /// The key of a server; nothing is connected yet.
+    #[cfg(feature = "redis")]
+    pub(crate) fn redis(&self, url: &ServerUrl) -> Result<RedisBackend, BackendError> {
+        let options = RedisOptions::from_url(url.with_secrets());
+        let options = options.map_err(|error| self.bad_url(error))?;
+        match self.namespace_beside(options.chosen_namespace())? {
+            Some(namespace) => options.namespace(namespace).build(),
+            None => options.build(),
+        }
+    }
+
+    #[cfg(any(feature = "mysql", feature = "redis"))]
+    fn bad_url(&self, error: BackendError) -> BackendError {
+        let what = format!("store given by {}", self.chosen_by);
+        BackendError::new(BackendErrorKind::Misconfigured, what).with_source(error)
+    }
+
+    /// The namespace that was chosen, which the URL may say too, if it says the same.
+    #[cfg(any(feature = "mysql", feature = "redis"))]
+    fn namespace_beside(&self, in_url: Option<&str>) -> Result<Option<&str>, BackendError> {
+        match (self.namespace.as_deref(), in_url) {
+            (Some(namespace), Some(other)) if namespace != other => Err(BackendError::new(
+                BackendErrorKind::Misconfigured,
+                format!(
                     "which namespace is meant? The URL of the store says {other:?}, and --namespace, \
                      {NAMESPACE_VARIABLE} or a configuration file says {namespace:?}"
-                )));
-            }
-            (Some(namespace), _) => options.namespace(namespace),
-            (None, _) => options,
-        };
-        options.build()
+                ),
+            )),
+            (namespace, _) => Ok(namespace),
+        }
     }
 
     /// The store and namespace, as they are named to people.

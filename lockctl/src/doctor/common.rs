@@ -77,7 +77,7 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
 fn is_used(store: &Store) -> bool {
     match store {
         Store::Sqlite(path) => path.exists(),
-        Store::Mysql(_) => true,
+        Store::Mysql(_) | Store::Redis(_) => true,
     }
 }
 

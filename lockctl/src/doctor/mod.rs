@@ -5,6 +5,8 @@
 mod common;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "redis")]
+mod redis;
 mod report;
 mod sqlite;
 
@@ -78,8 +80,10 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
             Store::Sqlite(path) => sqlite::check(path, report),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => mysql::check(settings, url, snapshot.version, report).await,
-            #[cfg(not(feature = "mysql"))]
-            Store::Mysql(_) => unreachable!("such settings are refused"),
+            #[cfg(feature = "redis")]
+            Store::Redis(url) => redis::check(settings, url, report).await,
+            #[cfg(not(all(feature = "mysql", feature = "redis")))]
+            _ => unreachable!("such settings are refused"),
         }
         backend.close().await;
     });

@@ -13,7 +13,7 @@ use std::{
 
 pub(crate) use config::Lease;
 use config::{Config, ConfigError};
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 pub(crate) use url::ServerUrl;
 pub(crate) use url::Store;
 use url::UrlError;
@@ -177,7 +177,7 @@ impl Settings {
     /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there:
     /// it finds a configuration file by itself, and says what to do about a variable that had a password.
     pub(crate) fn for_child(&self) -> [(&'static str, Option<OsString>); 2] {
-        let has_password = matches!(&self.store, Store::Mysql(url) if url.has_password());
+        let has_password = self.store.server().is_some_and(url::ServerUrl::has_password);
         let store = match &self.chosen_by {
             Choice::File(_) if has_password => None,
             _ if has_password => Some(self.store.to_string().into()),
@@ -221,10 +221,12 @@ impl Surroundings<'_> {
                 Err(SettingsError::WorkingDirectory { by, source })
             }
             (Err(source), _) => Err(SettingsError::Url { by, source }),
-            (Ok(Store::Mysql(_)), _) if !cfg!(feature = "mysql") => {
-                Err(SettingsError::Url { by, source: UrlError::NoBackend("mysql".into()) })
-            }
-            (Ok(store), _) => Ok((store, by)),
+            (Ok(store), _) => match store.lacks_backend() {
+                Some(kind) => {
+                    Err(SettingsError::Url { by, source: UrlError::NoBackend(kind.into()) })
+                }
+                None => Ok((store, by)),
+            },
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) enum Store {
     Sqlite(PathBuf),
     /// A table of `MySQL` or `MariaDB`.
     Mysql(ServerUrl),
+    /// A key of Redis or Valkey.
+    Redis(ServerUrl),
 }
 
 /// The URL of a server, which may have a password in it; its `Display` and `Debug` have not.
@@ -44,6 +46,23 @@ impl fmt::Debug for ServerUrl {
 }
 
 impl Store {
+    /// The URL of its server, if it has one.
+    pub(super) fn server(&self) -> Option<&ServerUrl> {
+        match self {
+            Store::Sqlite(_) => None,
+            Store::Mysql(url) | Store::Redis(url) => Some(url),
+        }
+    }
+
+    /// What kind it is, if this build has no backend for it.
+    pub(super) fn lacks_backend(&self) -> Option<&'static str> {
+        match self {
+            Store::Mysql(_) if !cfg!(feature = "mysql") => Some("mysql"),
+            Store::Redis(_) if !cfg!(feature = "redis") => Some("redis"),
+            _ => None,
+        }
+    }
+
     /// The URL, byte for byte, with all that is secret.
     pub(super) fn url(&self) -> OsString {
         match self {
@@ -52,7 +71,7 @@ impl Store {
                 url.push(path);
                 url
             }
-            Store::Mysql(url) => url.with_secrets().into(),
+            Store::Mysql(url) | Store::Redis(url) => url.with_secrets().into(),
         }
     }
 }
@@ -61,7 +80,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Store::Sqlite(path) => write!(f, "{}{}", sqlite_prefix(path), path.display()),
-            Store::Mysql(url) => url.fmt(f),
+            Store::Mysql(url) | Store::Redis(url) => url.fmt(f),
         }
     }
 }
@@ -93,7 +112,9 @@ pub(crate) enum UrlError {
     #[error("\"{0}\" is relative: in a configuration file, write the whole path")]
     Relative(String),
     /// `mysql:` without a host.
-    #[error("\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE")]
+    #[error(
+        "\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE or redis://HOST"
+    )]
     NoServer(String),
     /// What a command learns of a store whose URL has a password.
     #[error(
@@ -111,8 +132,9 @@ pub(crate) fn parse(url: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     };
     match scheme {
         "sqlite" => sqlite(url, rest, base),
-        "mysql" | "mariadb" => mysql(url, rest, base),
-        "file" | "redis" => Err(UrlError::NoBackend(scheme.to_owned())),
+        _ if MYSQL.contains(&scheme) => server(url, rest, base).map(Store::Mysql),
+        _ if REDIS.contains(&scheme) => server(url, rest, base).map(Store::Redis),
+        "file" => Err(UrlError::NoBackend(scheme.to_owned())),
         _ => Err(UrlError::UnknownScheme(scheme.to_owned())),
     }
 }
@@ -144,7 +166,7 @@ pub(crate) fn without_secrets(url: &str) -> String {
         Some((before, _)) if before.contains(QUERY) => return format!("{scheme}://***"),
         Some((_, host)) => ("//***@", host),
         // A host with a port that is none may be a user with a password.
-        None if matches!(scheme, "mysql" | "mariadb") => return format!("{scheme}:{WITHHELD}"),
+        None if is_server(scheme) => return format!("{scheme}:{WITHHELD}"),
         None => ("", rest),
     };
     match host.split_once(QUERY) {
@@ -158,11 +180,37 @@ const QUERY: [char; 2] = ['?', '#'];
 /// What stands for a password that is not shown.
 const WITHHELD: &str = "***";
 
+/// The schemes of servers.
+const MYSQL: [&str; 2] = ["mysql", "mariadb"];
+const REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+
+fn is_server(scheme: &str) -> bool {
+    MYSQL.contains(&scheme) || REDIS.contains(&scheme)
+}
+
 /// Options of a server's URL; none of them is a secret.
-const OPTIONS: [&str; 5] = ["table", "namespace", "connect-timeout", "ssl-mode", "sslmode"];
+const OPTIONS: [&str; 8] = [
+    "table",
+    "namespace",
+    "connect-timeout",
+    "ssl-mode",
+    "sslmode",
+    "replicas",
+    "sentinel",
+    "sentinel-user",
+];
 /// Those that are paths.
-const PATHS: [&str; 8] =
-    ["password-file", "socket", "ssl-ca", "ssl-cert", "ssl-key", "sslca", "sslcert", "sslkey"];
+const PATHS: [&str; 9] = [
+    "password-file",
+    "sentinel-password-file",
+    "socket",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "sslca",
+    "sslcert",
+    "sslkey",
+];
 
 /// The URL of a server in which it is beyond doubt what is a password and what is not.
 struct Plain<'u> {
@@ -187,7 +235,7 @@ impl<'u> Plain<'u> {
         let is_option = |option: &str| {
             option.split_once('=').is_some_and(|(key, value)| known(key) && !value.contains('?'))
         };
-        let is_plain = matches!(scheme, "mysql" | "mariadb")
+        let is_plain = is_server(scheme)
             && !user.unwrap_or_default().contains(['/', '?', '#', '@'])
             && !rest.contains('#')
             && hosts.split(',').all(is_host)
@@ -207,7 +255,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+fn server(url: &str, rest: &str, base: Option<&Path>) -> Result<ServerUrl, UrlError> {
     let Some(rest) = rest.strip_prefix("//") else {
         return Err(UrlError::NoServer(without_secrets(url)));
     };
@@ -216,7 +264,7 @@ fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> 
         return Err(UrlError::Withheld(without_secrets(url)));
     }
     let Some((address, query)) = url.split_once('?') else {
-        return Ok(Store::Mysql(ServerUrl(url.to_owned())));
+        return Ok(ServerUrl(url.to_owned()));
     };
     let mut whole = format!("{address}?");
     for (index, option) in query.split('&').enumerate() {
@@ -229,7 +277,7 @@ fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> 
             _ => whole.push_str(option),
         }
     }
-    Ok(Store::Mysql(ServerUrl(whole)))
+    Ok(ServerUrl(whole))
 }
 
 fn is_relative(path: &str) -> bool {
@@ -349,13 +397,9 @@ mod tests {
 
     #[test]
     fn a_missing_backend_is_named() {
-        for scheme in ["redis", "file"] {
-            let error = at_work(&format!("{scheme}://user:secret@host/db")).unwrap_err();
-            assert_eq!(error, UrlError::NoBackend(scheme.into()));
-            assert!(
-                error.to_string().starts_with(&format!("this build has no backend for {scheme}"))
-            );
-        }
+        let error = at_work("file://user:secret@host/db").unwrap_err();
+        assert_eq!(error, UrlError::NoBackend("file".into()));
+        assert!(error.to_string().starts_with("this build has no backend for file"));
     }
 
     #[test]
@@ -371,6 +415,9 @@ mod tests {
             "mysql://h/db?table=x&password=secret",
             "mysql://u:a/secret?b#c@d@h/db",
             "redis://:secret@h",
+            "rediss://u:secret@h,[::1]:7/2?sentinel=m&password-file=p",
+            "valkey://h:secret",
+            "valkeys://h/0?password=secret",
             "mysql:u:secret@h",
             "u:secret@h",
             "u secret@h",
@@ -392,6 +439,7 @@ mod tests {
         }
         assert_eq!(without_secrets("mysql://u:p@h/db?table=x"), "mysql://u:***@h/db?table=x");
         assert_eq!(without_secrets("mysql://u:p@h/db?x"), "mysql://***@h/db?***");
+        assert_eq!(without_secrets("redis://:p@h/0?replicas=1"), "redis://:***@h/0?replicas=1");
         for url in [
             "mysql://h/db",
             "mariadb://u@h:3306,[::1],[::2]:7/db?table=a.b&password-file=/p:w&ssl-mode=required",
@@ -399,6 +447,7 @@ mod tests {
             "sqlite:/a@b",
             "sqlite:///a@b",
             "redis://h:6379/0",
+            "rediss://u@a,b:1/2?sentinel=m&sentinel-user=s&sentinel-password-file=/p&replicas=1",
         ] {
             assert_eq!(without_secrets(url), url);
         }
@@ -419,6 +468,10 @@ mod tests {
             assert_eq!(server.with_secrets(), whole);
             assert_eq!(parse(whole, None), Ok(Store::Mysql(server)));
         }
+        let url = "redis://:p@h?password-file=p&sentinel-password-file=q&sentinel=m";
+        let Ok(Store::Redis(server)) = at_work(url) else { panic!("{url} is not taken") };
+        let whole = "redis://:p@h?password-file=/base/p&sentinel-password-file=/base/q&sentinel=m";
+        assert_eq!(server.with_secrets(), whole);
         assert!(matches!(parse("mysql://h?socket=s", None), Err(UrlError::Relative(_))));
         for url in ["mysql:", "mysql:/h/db", "mysql:h/db"] {
             assert!(matches!(at_work(url), Err(UrlError::NoServer(_))), "{url}");

@@ -1,16 +1,45 @@
-//! A password in a file of its own: reading it, if nobody else can.
+//! What the options of backends have in common: a namespace, and a password in a file of its own.
+//!
+//! For whoever writes a backend, so that the same mistakes are refused in the same words.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use lock_core::{BackendError, BackendErrorKind};
+use crate::backend::{BackendError, BackendErrorKind};
 
 /// No password is longer; what is longer is another file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The first line of the file.
-pub(crate) fn read(path: &Path) -> Result<String, BackendError> {
+/// The longest namespace.
+const NAMESPACE_BYTES_MAX: usize = 255;
+
+/// Checks a namespace: 1 to 255 bytes without control characters.
+///
+/// # Errors
+///
+/// [`BackendErrorKind::Misconfigured`]: it is none; the message says why.
+pub fn check_namespace(namespace: &str) -> Result<(), BackendError> {
+    let bytes = namespace.len();
+    let what = match namespace.chars().find(|c| c.is_control()) {
+        Some(c) => format!("has the control character {c:?}"),
+        None if bytes == 0 => "is empty".into(),
+        None if bytes > NAMESPACE_BYTES_MAX => {
+            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
+        }
+        None => return Ok(()),
+    };
+    let message = format!("cannot use the namespace {namespace:?}: it {what}");
+    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
+}
+
+/// Reads a password: the first line of a file that only its owner and group can use.
+///
+/// # Errors
+///
+/// [`BackendErrorKind::Misconfigured`]: the file cannot be read, others can use it, or its first line is
+/// no password. The message names the file and shows nothing of what is in it.
+pub fn read_password(path: &Path) -> Result<String, BackendError> {
     let failed = |source: io::Error| {
         let message = format!("cannot read the password file {}", path.display());
         BackendError::new(BackendErrorKind::Misconfigured, message).with_source(source)
@@ -56,7 +85,7 @@ mod tests {
         let path = dir.path().join("password");
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        read(&path)
+        read_password(&path)
     }
 
     #[test]
@@ -81,7 +110,7 @@ mod tests {
             let said = format!("{error} {error:?}");
             assert!(said.contains("/password") && !said.contains("secret"), "{said}");
         }
-        let error = read(Path::new("/none/at/all")).unwrap_err();
+        let error = read_password(Path::new("/none/at/all")).unwrap_err();
         assert!(error.to_string().contains("/none/at/all"), "{error}");
     }
 }
