@@ -46,6 +46,7 @@
 //!
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
 //!   a clock that a test moves.
+//! - `files`: what backends share whose stores are made of files; for their authors, on Unix.
 //! - `failpoints`: points at which a test kills or stops its process, for the conformance suite. It
 //!   changes nothing until the environment of the process says so; not meant for production.
 
@@ -59,6 +60,8 @@ mod error;
 pub mod failpoint;
 #[cfg(not(feature = "failpoints"))]
 mod failpoint;
+#[cfg(all(unix, feature = "files"))]
+pub mod files;
 mod guard;
 mod ids;
 mod locks;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::files::Audience;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 
 use crate::cell::{Cell, judge, may_pass};
@@ -46,8 +47,7 @@ pub struct SqliteBackend {
 pub struct SqliteOptions {
     path: PathBuf,
     namespace: String,
-    group_access: bool,
-    group_id: Option<u32>,
+    audience: Audience,
 }
 
 impl SqliteOptions {
@@ -56,8 +56,7 @@ impl SqliteOptions {
         Self {
             path: path.into(),
             namespace: DEFAULT_NAMESPACE.into(),
-            group_access: false,
-            group_id: None,
+            audience: Audience::OWNER,
         }
     }
 
@@ -72,15 +71,15 @@ impl SqliteOptions {
     /// Lets the group use what is created: the file with mode 0660, its directory with 02770.
     #[must_use]
     pub fn group_access(mut self, group_access: bool) -> Self {
-        self.group_access = group_access;
+        self.audience = if group_access { Audience::GROUP } else { Audience::OWNER };
         self
     }
 
     /// The group that owns what is created, by its number; grants it access.
     #[must_use]
     pub fn group_id(mut self, group_id: u32) -> Self {
-        self.group_id = Some(group_id);
-        self.group_access(true)
+        self.audience = Audience::group(group_id);
+        self
     }
 
     /// Opens the store; creates the file, and the directories that lead to it, if they are missing.
@@ -94,7 +93,7 @@ impl SqliteOptions {
     pub fn open(self) -> Result<SqliteBackend, BackendError> {
         check_namespace(&self.namespace)?;
         let backend = SqliteBackend {
-            file: StoreFile::new(&self.path, self.group_access, self.group_id)?,
+            file: StoreFile::new(&self.path, self.audience)?,
             namespace: self.namespace,
             open: Mutex::new(None),
         };
