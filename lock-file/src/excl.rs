@@ -8,7 +8,7 @@
 //!
 //! What makes this hard is that old files have to be removed. Whoever was paused for long could then
 //! create `after-5` a second time, on a chain that went on long ago; and whoever reads a directory while
-//! others add to it and remove from it may see hardly any of the chain. Four rules make both harmless:
+//! others add to it and remove from it may see hardly any of the chain. Three rules make both harmless:
 //!
 //! 1. *Oldest first.* A file is removed only after all that came before it in the chain, so that what is
 //!    left of the chain has no gap. The newest [`KEEP`] stay. Before the first of all is removed, the
@@ -16,10 +16,7 @@
 //! 2. *A file counts if the one before it stands.* Each names the file that it follows, by number and by
 //!    an id that no other file has. It counts if that one is seen **after** it was itself found (by a
 //!    reader) or made (by a writer); the first one counts if `collected` is not there.
-//! 3. *On firm ground only.* A file is made only after the name of the one before it is durable, and files
-//!    are removed only after the names of those that stay are.
-//! 4. *Two looks.* What is removed was chosen from a list that was complete before the names were listed
-//!    that are removed, so that no older one is overlooked.
+//! 3. *On firm ground only.* A file is made only after the name of the one before it is durable.
 //!
 //! # Why that is enough
 //!
@@ -105,6 +102,19 @@ pub(crate) struct Chain {
     swaps: u32,
     keep: usize,
     collect_every: u32,
+    /// A rule that a test breaks on purpose.
+    #[cfg(test)]
+    broken: Option<Rule>,
+}
+
+/// What a test may break, to show that it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    OldestFirst,
+    MarkTheBeginning,
+    WritersLookBack,
+    ReadersLookBack,
+    FirmGround,
 }
 
 /// The end of a chain as it was when somebody looked.
@@ -119,14 +129,21 @@ struct End {
 
 impl Default for Chain {
     fn default() -> Self {
-        Self { known: None, swaps: 0, keep: KEEP, collect_every: COLLECT_EVERY }
+        Self {
+            known: None,
+            swaps: 0,
+            keep: KEEP,
+            collect_every: COLLECT_EVERY,
+            #[cfg(test)]
+            broken: None,
+        }
     }
 }
 
 impl Chain {
     pub(crate) fn load(&mut self, names: &impl Names) -> Result<Snapshot, BackendError> {
         for _ in 0..LOOKS_MAX {
-            let Some((found, link)) = look(names)? else { continue };
+            let Some((found, link)) = self.look(names)? else { continue };
             if self.known.is_none_or(|known| known.link != link || known.version != found.version) {
                 self.known = Some(End { version: found.version, link, durable: false });
             }
@@ -154,7 +171,7 @@ impl Chain {
         if names.head(expected)?.is_some() || !stands(names, end.link)? {
             return Ok(Swap::Conflict);
         }
-        if !end.durable {
+        if !end.durable && self.keeps(Rule::FirmGround) {
             names.sync()?;
         }
         if end.link.is_none() {
@@ -174,6 +191,7 @@ impl Chain {
         drop(new);
         let unknown = |what: &str| names.error(BackendErrorKind::OutcomeUnknown, what);
         match stands(names, end.link) {
+            _ if !self.keeps(Rule::WritersLookBack) => {}
             Ok(true) => {}
             Ok(false) => return Err(unknown("others have swapped many times meanwhile")),
             Err(e) => return Err(unknown("it cannot be read").with_source(e)),
@@ -191,33 +209,51 @@ impl Chain {
         Ok(Swap::Swapped)
     }
 
-    /// Removes files that are not among the newest of a list, which was made before a sync.
+    /// Looks for the end of the chain; `None` if what was found does not count.
+    fn look(&self, names: &impl Names) -> Result<Option<Found>, BackendError> {
+        let Some(after) = names.list()?.into_iter().max() else {
+            return Ok(self.counts(names, None)?.then(|| (Snapshot::default(), None)));
+        };
+        let Some(cell) = names.read(after)? else { return Ok(None) };
+        let place = cell.head.place.filter(|place| place.after == after && after < cell.head.version);
+        let place = place.ok_or_else(|| names.refuse(after, "it belongs elsewhere"))?;
+        let link = Link { after, id: place.id };
+        Ok(self.counts(names, place.before)?.then(|| (cell.into_snapshot(), Some(link))))
+    }
+
+    fn counts(&self, names: &impl Names, before: Option<Link>) -> Result<bool, BackendError> {
+        Ok(!self.keeps(Rule::ReadersLookBack) || stands(names, before)?)
+    }
+
+    /// Whether a rule is kept, as it always is but in a test.
+    #[cfg_attr(not(test), allow(clippy::unused_self, reason = "a test has it break one"))]
+    fn keeps(&self, rule: Rule) -> bool {
+        #[cfg(test)]
+        return self.broken != Some(rule);
+        #[cfg(not(test))]
+        return {
+            let _ = rule;
+            true
+        };
+    }
+
+    /// Removes files that are not among the newest, of a list that was made when the chain ended where
+    /// this client went on.
     fn collect(&self, names: &impl Names, mut old: Vec<Version>) -> Result<(), BackendError> {
-        old.sort_unstable();
-        let Some(first_to_stay) = old.len().checked_sub(self.keep).map(|index| old[index]) else {
+        let Some(to_go) = old.len().checked_sub(self.keep).filter(|to_go| *to_go > 0) else {
             return Ok(());
         };
-        if !names.has_collected()? {
+        if !names.has_collected()? && self.keeps(Rule::MarkTheBeginning) {
             names.mark_collected()?;
-            names.sync()?;
         }
-        let mut all = names.list()?;
-        all.sort_unstable();
+        old.sort_unstable();
+        old.truncate(to_go);
+        if !self.keeps(Rule::OldestFirst) {
+            old.reverse();
+        }
         // If one cannot be removed, the later ones have to stay.
-        all.into_iter().take_while(|name| *name < first_to_stay).try_for_each(|name| names.remove(name))
+        old.into_iter().try_for_each(|name| names.remove(name))
     }
-}
-
-/// Looks for the end of the chain; `None` if what was found does not count.
-fn look(names: &impl Names) -> Result<Option<(Snapshot, Option<Link>)>, BackendError> {
-    let Some(after) = names.list()?.into_iter().max() else {
-        return Ok(stands(names, None)?.then(|| (Snapshot::default(), None)));
-    };
-    let Some(cell) = names.read(after)? else { return Ok(None) };
-    let place = cell.head.place.filter(|place| place.after == after && after < cell.head.version);
-    let place = place.ok_or_else(|| names.refuse(after, "it belongs elsewhere"))?;
-    let link = Link { after, id: place.id };
-    Ok(stands(names, place.before)?.then(|| (cell.into_snapshot(), Some(link))))
 }
 
 /// Whether a file, or the beginning, was not removed so far: then nothing was that came after it.
@@ -237,6 +273,9 @@ fn is_ours(names: &impl Names, after: Version, id: u64) -> Result<bool, BackendE
         )),
     }
 }
+
+/// What a look found: the cell, and the file that it is in.
+type Found = (Snapshot, Option<Link>);
 
 #[cfg(test)]
 mod search;

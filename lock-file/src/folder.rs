@@ -30,7 +30,6 @@ pub(crate) struct Folder {
     path: PathBuf,
     directory: File,
     identity: (u64, u64),
-    audience: Audience,
 }
 
 /// A file that is complete and durable, and that nobody looks at yet; it is gone when this is dropped.
@@ -56,18 +55,18 @@ impl Folder {
                 path.display()
             )));
         }
-        let shared = metadata.mode() & 0o020 != 0;
-        let audience = if shared { Audience::group(metadata.gid()) } else { Audience::OWNER };
-        Ok(Self { path, directory, identity: identity(&metadata), audience })
+        Ok(Self { path, directory, identity: identity(&metadata) })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// For whom it is, and with it what is made in it.
-    pub(crate) fn audience(&self) -> Audience {
-        self.audience
+    /// For whom it is now, and with it what is made in it.
+    pub(crate) fn audience(&self) -> io::Result<Audience> {
+        let metadata = self.directory.metadata()?;
+        let is_shared = metadata.mode() & 0o020 != 0;
+        Ok(if is_shared { Audience::group(metadata.gid()) } else { Audience::OWNER })
     }
 
     /// Whether it is still the one at its path.
@@ -171,8 +170,9 @@ impl Folder {
             let file = openat(&self.directory, &*name, flags, Mode::RUSR | Mode::WUSR)?;
             let new = New { folder: self, name: Some(name) };
             let mut file = File::from(file);
-            if self.audience != Audience::OWNER {
-                self.audience.give(&file)?;
+            match self.audience()? {
+                Audience::OWNER => {} // It was made for nobody else.
+                audience => audience.give(&file)?,
             }
             file.write_all(bytes)?;
             // Before it gets its name: else a power cut may leave the name and not the bytes.

@@ -70,8 +70,14 @@ impl Place {
             .map_err(|e| files::error("find the file system of", &self.store, e))?;
         let strategy = self.recognize(&store, network)?;
         let path = self.store.join(&self.name);
-        // Others of the group that the store is for must be able to use the namespace, too.
-        store.audience().make_directory(&path)?;
+        if !path.exists() {
+            // A power cut must not leave a namespace and no mark.
+            store.sync()?;
+            // Others of the group that the store is for must be able to use the namespace, too.
+            let audience = store.audience();
+            let audience = audience.map_err(|e| files::error("look at", &self.store, e))?;
+            audience.make_directory(&path)?;
+        }
         let folder = Folder::open(path)?;
         // What cannot be swept now stays for another time.
         let _ = folder.sweep();
