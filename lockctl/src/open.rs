@@ -3,6 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
+use lock_file::{FileOptions, Strategy};
 #[cfg(feature = "mysql")]
 use lock_mysql::{MySqlBackend, MySqlOptions};
 use lock_sqlite::SqliteOptions;
@@ -23,6 +24,7 @@ impl Settings {
     pub(crate) fn open(&self) -> Result<Arc<dyn LockBackend>, BackendError> {
         Ok(match &self.store {
             Store::Sqlite(path) => Arc::new(self.sqlite(path).open()?),
+            Store::File(path, strategy) => Arc::new(self.file(path, *strategy).open()?),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => Arc::new(self.mysql(url)?),
             #[cfg(not(feature = "mysql"))]
@@ -33,6 +35,18 @@ impl Settings {
     /// How to open the file.
     pub(crate) fn sqlite(&self, path: &Path) -> SqliteOptions {
         let options = SqliteOptions::new(path);
+        match &self.namespace {
+            Some(namespace) => options.namespace(namespace),
+            None => options,
+        }
+    }
+
+    /// How to open the directory.
+    pub(crate) fn file(&self, path: &Path, strategy: Option<Strategy>) -> FileOptions {
+        let mut options = FileOptions::new(path);
+        if let Some(strategy) = strategy {
+            options = options.strategy(strategy);
+        }
         match &self.namespace {
             Some(namespace) => options.namespace(namespace),
             None => options,
