@@ -1,6 +1,7 @@
 //! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
 
 mod contention;
+mod files;
 mod growth;
 mod handoff;
 mod single;
@@ -27,8 +28,8 @@ struct Arguments {
     /// What to measure; everything, if nothing is named.
     #[arg(value_parser = FIGURES)]
     figures: Vec<String>,
-    /// On which servers.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql"])]
+    /// On which servers, and in which files.
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "flock", "excl", "sqlite", "mariadb", "mysql"])]
     servers: Vec<String>,
     /// More arguments for the servers.
     #[arg(long, allow_hyphen_values = true)]
@@ -38,7 +39,8 @@ struct Arguments {
     quick: bool,
 }
 
-const FIGURES: [&str; 6] = ["single", "tasks", "handoff", "waiting", "contention", "growth"];
+const FIGURES: [&str; 7] =
+    ["single", "tasks", "handoff", "waiting", "contention", "growth", "recovery"];
 
 fn main() -> ExitCode {
     if env::var_os(worker::VARIABLE).is_some() {
@@ -62,6 +64,14 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.servers.iter().any(|name| name == "memory") {
         runtime.block_on(growth::measure_memory(arguments.quick))?;
     }
+    let is_wanted = |figure: &str| {
+        arguments.figures.is_empty() || arguments.figures.iter().any(|name| name == figure)
+    };
+    for kind in files::Kind::ALL {
+        if arguments.servers.iter().any(|name| name == kind.name()) {
+            runtime.block_on(files::measure(kind, is_wanted, arguments.quick))?;
+        }
+    }
     for kind in Kind::ALL {
         if !arguments.servers.iter().any(|name| name == kind.name()) {
             continue;
@@ -70,8 +80,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let server = runtime.block_on(Server::start(kind, &more))?;
         println!("# {kind} {}", server.version);
         for figure in FIGURES {
-            let wanted = &arguments.figures;
-            if !wanted.is_empty() && !wanted.iter().any(|name| name == figure) {
+            if !is_wanted(figure) {
                 continue;
             }
             runtime.block_on(async {
@@ -81,6 +90,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     "handoff" => handoff::measure(&server, arguments.quick).await,
                     "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
                     "contention" => contention::measure(&server, arguments.quick).await,
+                    "recovery" => handoff::measure_recovery(|| server.fresh().0, arguments.quick),
                     _ => growth::measure(&server, arguments.quick).await,
                 }
             })?;

@@ -1,10 +1,13 @@
 //! A server with a database for measurements, and its own counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{LockBackend, Locks};
+use lock_file::{FileOptions, Strategy};
 use lock_mysql::MySqlBackend;
 use lock_servers::{Instance, Kind};
+use lock_sqlite::SqliteBackend;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Executor, Row};
 
@@ -72,6 +75,11 @@ pub(crate) fn open(url: &str, bell: bool) -> Result<Locks, Failure> {
     Ok(if bell { builder.build() } else { builder.no_bell().build() })
 }
 
-pub(crate) fn backend(url: &str) -> Result<impl LockBackend + use<>, Failure> {
-    Ok(MySqlBackend::from_url(url)?)
+pub(crate) fn backend(url: &str) -> Result<Arc<dyn LockBackend>, Failure> {
+    Ok(match url.split_once(':') {
+        Some(("sqlite", path)) => Arc::new(SqliteBackend::open(path)?),
+        Some(("flock", path)) => Arc::new(FileOptions::new(path).strategy(Strategy::Flock).open()?),
+        Some(("excl", path)) => Arc::new(FileOptions::new(path).strategy(Strategy::Excl).open()?),
+        _ => Arc::new(MySqlBackend::from_url(url)?),
+    })
 }
