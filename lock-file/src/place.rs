@@ -199,3 +199,40 @@ impl FromStr for Strategy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_have_directories_of_their_own_on_any_file_system() {
+        for (namespace, name) in [
+            ("default", "default"),
+            ("Default", "%44efault"),
+            ("a/b", "a%2Fb"),
+            ("..", "%2E%2E"),
+            ("interlock.json", "interlock%2Ejson"),
+            ("%2F", "%252%46"),
+            ("ä", "%C3%A4"),
+        ] {
+            assert_eq!(directory_name(namespace).unwrap(), name);
+        }
+        assert_eq!(directory_name(&"n".repeat(240)).unwrap().len(), 240);
+        for (bad, says) in [("", "empty"), ("a\nb", "control"), (&*"N".repeat(81), "243 bytes")] {
+            let what = directory_name(bad).unwrap_err();
+            assert!(what.contains(says), "{what}");
+        }
+    }
+
+    #[test]
+    fn flock_is_for_local_disks_and_excl_for_all() {
+        let place = Place::new(Path::new("/locks"), "default", Audience::OWNER, None).unwrap();
+        let error = place.refuse_network(Strategy::Flock, Some("NFS")).unwrap_err();
+        assert!(error.to_string().contains("on NFS") && error.to_string().contains("excl"));
+        for (strategy, network) in
+            [(Strategy::Flock, None), (Strategy::Excl, None), (Strategy::Excl, Some("NFS"))]
+        {
+            assert_eq!(place.refuse_network(strategy, network).unwrap(), strategy);
+        }
+    }
+}

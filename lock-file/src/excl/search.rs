@@ -106,12 +106,15 @@ struct Script {
     keep: usize,
     collect_every: u32,
     broken: Option<Rule>,
+    /// Whether a link that was made is said to have been there, as when NFS repeats the call.
+    loses_answers: bool,
 }
 
 /// The directory as one client sees it.
 struct Seen<'a> {
     client: u64,
     scan: Scan,
+    loses_answers: bool,
     inner: RefCell<Inner<'a>>,
 }
 
@@ -201,7 +204,7 @@ impl Names for Seen<'_> {
             if is_new {
                 disk.change(Change::Link(after.0, *new));
             }
-            is_new
+            is_new && !self.loses_answers
         })
     }
 
@@ -272,7 +275,8 @@ struct Run {
 /// Runs a client with the answers that it has had, and so many calls further.
 fn run(client: u64, script: &Script, disk: &mut Disk, replies: &mut Vec<Reply>, steps: usize) -> Run {
     let inner = Inner { disk, replies, at: 0, steps, ids: 0, begins: true, began: false, is_paused: false };
-    let names = Seen { client, scan: script.scan, inner: RefCell::new(inner) };
+    let loses_answers = script.loses_answers;
+    let names = Seen { client, scan: script.scan, loses_answers, inner: RefCell::new(inner) };
     let Script { keep, collect_every, broken, .. } = *script;
     let mut chain = Chain { keep, collect_every, broken, ..Chain::default() };
     let mut answers = Vec::new();
@@ -503,7 +507,7 @@ fn search(scripts: &[Script]) -> Search<'_> {
 fn client(swaps: usize) -> Script {
     let acts = [vec![Act::Load], vec![Act::Swap; swaps]].concat();
     let scan = Scan { from_above: false, piece: NAMES };
-    Script { acts, scan, keep: 2, collect_every: 1, broken: None }
+    Script { acts, scan, keep: 2, collect_every: 1, broken: None, loses_answers: false }
 }
 
 /// All ways to list that matter: at once, or in pieces from below and from above.
@@ -563,6 +567,16 @@ fn no_rule_is_there_in_vain() {
         let error = all_of(&scripts).expect_err(&format!("{broken:?} is not missed"));
         assert!(error.contains(says), "{broken:?}: {error}");
     }
+}
+
+#[test]
+fn whose_link_was_repeated_knows_its_own() {
+    let loses_answers = true;
+    let scripts = [4, 1].map(|swaps| Script { loses_answers, ..client(swaps) });
+    all_of(&scripts).unwrap_or_else(|what| panic!("{what}"));
+    let alone = run(1, &scripts[0], &mut Disk::default(), &mut Vec::new(), 1000);
+    let swapped = alone.answers.iter().filter(|answer| matches!(answer, Answer::Swapped(..)));
+    assert_eq!(swapped.count(), 4);
 }
 
 /// The file that a writer went on from and its own have to stay; one less, and nobody can tell the end.
