@@ -53,8 +53,8 @@ use crate::cell::{Cell, Head, Link, Place};
 
 /// How many of the newest files stay.
 const KEEP: usize = 32;
-/// How often files are removed that need not stay.
-const COLLECT_EVERY: u32 = 16;
+/// With how many files those are removed that need not stay.
+const MOST: usize = 64;
 /// How often in a row a look may come to nothing.
 const LOOKS_MAX: usize = 20;
 
@@ -99,9 +99,10 @@ pub(crate) trait Names {
 #[derive(Debug)]
 pub(crate) struct Chain {
     known: Option<End>,
-    swaps: u32,
+    /// How many files there were when it last looked, and its own since then.
+    files: usize,
     keep: usize,
-    collect_every: u32,
+    most: usize,
     /// A rule that a test breaks on purpose.
     #[cfg(test)]
     broken: Option<Rule>,
@@ -131,9 +132,9 @@ impl Default for Chain {
     fn default() -> Self {
         Self {
             known: None,
-            swaps: 0,
+            files: 0,
             keep: KEEP,
-            collect_every: COLLECT_EVERY,
+            most: MOST,
             #[cfg(test)]
             broken: None,
         }
@@ -177,11 +178,7 @@ impl Chain {
         if end.link.is_none() {
             names.sync_above()?;
         }
-        self.swaps += 1;
-        let old = match self.swaps.is_multiple_of(self.collect_every) {
-            true => Some(names.list()?),
-            false => None,
-        };
+        let old = if self.files < self.most { None } else { Some(names.list()?) };
         let id = names.id()?;
         let place = Place { after: expected, id, before: end.link };
         let new = names.write(&Cell::new(next, data, Some(place)))?;
@@ -202,6 +199,7 @@ impl Chain {
         }
         let link = Some(Link { after: expected, id });
         self.known = Some(End { version: next, link, durable: true });
+        self.files += 1;
         if let Some(old) = old {
             // What stays is removed another time.
             let _ = self.collect(names, old);
@@ -210,8 +208,10 @@ impl Chain {
     }
 
     /// Looks for the end of the chain; `None` if what was found does not count.
-    fn look(&self, names: &impl Names) -> Result<Option<Found>, BackendError> {
-        let Some(after) = names.list()?.into_iter().max() else {
+    fn look(&mut self, names: &impl Names) -> Result<Option<Found>, BackendError> {
+        let all = names.list()?;
+        self.files = all.len();
+        let Some(after) = all.into_iter().max() else {
             return Ok(self.counts(names, None)?.then(|| (Snapshot::default(), None)));
         };
         let Some(cell) = names.read(after)? else { return Ok(None) };
@@ -239,7 +239,8 @@ impl Chain {
 
     /// Removes files that are not among the newest, of a list that was made when the chain ended where
     /// this client went on.
-    fn collect(&self, names: &impl Names, mut old: Vec<Version>) -> Result<(), BackendError> {
+    fn collect(&mut self, names: &impl Names, mut old: Vec<Version>) -> Result<(), BackendError> {
+        self.files = old.len().min(self.keep) + 1;
         let Some(to_go) = old.len().checked_sub(self.keep).filter(|to_go| *to_go > 0) else {
             return Ok(());
         };

@@ -214,6 +214,18 @@ fn old_files_are_collected_and_who_was_away_for_long_is_told_so() {
 }
 
 #[test]
+fn clients_that_swap_but_once_collect_too() {
+    let (_directory, path) = fresh();
+    for version in 0..100 {
+        let backend = open(&path, Strategy::Excl);
+        assert_eq!(load(&backend).unwrap().version.0, version);
+        assert_eq!(swap(&backend, version, version + 1, b"").unwrap(), Swap::Swapped);
+    }
+    let left = names(&path.join("default"));
+    assert!(left.len() <= 66, "{left:?}");
+}
+
+#[test]
 fn what_the_dead_left_is_swept_and_what_the_living_write_is_not() {
     for strategy in BOTH {
         let (_directory, path) = fresh();

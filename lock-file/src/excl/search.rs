@@ -104,7 +104,8 @@ struct Script {
     acts: Vec<Act>,
     scan: Scan,
     keep: usize,
-    collect_every: u32,
+    /// How many more files there may be.
+    spare: usize,
     broken: Option<Rule>,
     /// Whether a link that was made is said to have been there, as when NFS repeats the call.
     loses_answers: bool,
@@ -277,8 +278,8 @@ fn run(client: u64, script: &Script, disk: &mut Disk, replies: &mut Vec<Reply>, 
     let inner = Inner { disk, replies, at: 0, steps, ids: 0, begins: true, began: false, is_paused: false };
     let loses_answers = script.loses_answers;
     let names = Seen { client, scan: script.scan, loses_answers, inner: RefCell::new(inner) };
-    let Script { keep, collect_every, broken, .. } = *script;
-    let mut chain = Chain { keep, collect_every, broken, ..Chain::default() };
+    let Script { keep, spare, broken, .. } = *script;
+    let mut chain = Chain { keep, most: keep + spare, broken, ..Chain::default() };
     let mut answers = Vec::new();
     let mut todo: Vec<Act> = script.acts.iter().rev().copied().collect();
     while let Some(act) = todo.pop() {
@@ -507,7 +508,7 @@ fn search(scripts: &[Script]) -> Search<'_> {
 fn client(swaps: usize) -> Script {
     let acts = [vec![Act::Load], vec![Act::Swap; swaps]].concat();
     let scan = Scan { from_above: false, piece: NAMES };
-    Script { acts, scan, keep: 2, collect_every: 1, broken: None, loses_answers: false }
+    Script { acts, scan, keep: 2, spare: 1, broken: None, loses_answers: false }
 }
 
 /// All ways to list that matter: at once, or in pieces from below and from above.
@@ -521,10 +522,9 @@ fn all_of(scripts: &[Script]) -> Result<usize, String> {
 
 #[test]
 fn whatever_two_clients_do_there_is_one_chain() {
-    for (swaps, piece, collect_every) in [([6, 1], 5, 1), ([5, 1], 2, 1), ([6, 1], 2, 3), ([4, 2], 5, 1)]
-    {
+    for (swaps, piece, spare) in [([6, 1], 5, 1), ([5, 1], 2, 1), ([6, 1], 5, 3), ([4, 2], 5, 1)] {
         for scan in scans(piece) {
-            let scripts = swaps.map(|swaps| Script { scan, collect_every, ..client(swaps) });
+            let scripts = swaps.map(|swaps| Script { scan, spare, ..client(swaps) });
             let states = all_of(&scripts).unwrap_or_else(|what| panic!("{swaps:?} {scan:?}: {what}"));
             assert!(states > 1000, "{states} states are not much of a search");
         }
@@ -543,9 +543,9 @@ fn three_clients_that_are_paused_at_random_keep_one_chain() {
     let seed = fastrand::get_seed();
     eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    for collect_every in [1, 2, 3] {
+    for spare in [1, 2, 3] {
         for scan in scans(1) {
-            let scripts = [5, 2, 1].map(|swaps| Script { scan, collect_every, ..client(swaps) });
+            let scripts = [5, 2, 1].map(|swaps| Script { scan, spare, ..client(swaps) });
             search(&scripts).some(300, &mut random).unwrap_or_else(|what| panic!("{scan:?}: {what}"));
         }
     }
@@ -554,7 +554,7 @@ fn three_clients_that_are_paused_at_random_keep_one_chain() {
 #[test]
 fn no_rule_is_there_in_vain() {
     let whole = NAMES;
-    for (broken, swaps, collect_every, piece, says) in [
+    for (broken, swaps, spare, piece, says) in [
         (Rule::OldestFirst, [6, 1], 3, whole, "a fork"),
         (Rule::MarkTheBeginning, [4, 1], 1, whole, "a fork"),
         (Rule::WritersLookBack, [4, 1], 1, whole, "a fork"),
@@ -563,7 +563,7 @@ fn no_rule_is_there_in_vain() {
     ] {
         let scan = Scan { from_above: true, piece };
         let scripts = swaps
-            .map(|swaps| Script { scan, collect_every, broken: Some(broken), ..client(swaps) });
+            .map(|swaps| Script { scan, spare, broken: Some(broken), ..client(swaps) });
         let error = all_of(&scripts).expect_err(&format!("{broken:?} is not missed"));
         assert!(error.contains(says), "{broken:?}: {error}");
     }
