@@ -40,7 +40,11 @@ impl Audience {
         let parent = directory.parent().unwrap_or(Path::new("/"));
         self.make_directory(parent)?;
         let made = || {
-            if self.shared { self.make_shared(directory, parent)? } else { make_own(directory)? }
+            if self.shared {
+                self.make_shared(directory, parent)?
+            } else {
+                make_own(directory)?
+            }
             File::open(parent)?.sync_all()
         };
         match made() {

@@ -78,7 +78,10 @@ impl Cell {
         let (head, length) = Head::decode(&bytes)?;
         let has = bytes.len() - length;
         if bytes.last() != Some(&b'\n') || has as u64 != head.bytes.saturating_add(1) {
-            return Err(format!("it says that {} bytes follow, and has {has}", head.bytes.saturating_add(1)));
+            return Err(format!(
+                "it says that {} bytes follow, and has {has}",
+                head.bytes.saturating_add(1)
+            ));
         }
         bytes.pop();
         bytes.drain(..length);
@@ -99,7 +102,8 @@ impl Head {
                 any.interlock
             ));
         }
-        let head: Self = serde_json::from_slice(line).map_err(|e| format!("its head is bad: {e}"))?;
+        let head: Self =
+            serde_json::from_slice(line).map_err(|e| format!("its head is bad: {e}"))?;
         if !(1..=Version::MAX.0).contains(&head.version.0) {
             return Err(format!("no release writes version {}", head.version));
         }

@@ -215,7 +215,8 @@ impl Chain {
             return Ok(self.counts(names, None)?.then(|| (Snapshot::default(), None)));
         };
         let Some(cell) = names.read(after)? else { return Ok(None) };
-        let place = cell.head.place.filter(|place| place.after == after && after < cell.head.version);
+        let place =
+            cell.head.place.filter(|place| place.after == after && after < cell.head.version);
         let place = place.ok_or_else(|| names.refuse(after, "it belongs elsewhere"))?;
         let link = Link { after, id: place.id };
         Ok(self.counts(names, place.before)?.then(|| (cell.into_snapshot(), Some(link))))
@@ -268,10 +269,10 @@ fn stands(names: &impl Names, link: Option<Link>) -> Result<bool, BackendError> 
 fn is_ours(names: &impl Names, after: Version, id: u64) -> Result<bool, BackendError> {
     match names.head(after) {
         Ok(Some(head)) => Ok(head.place.is_some_and(|place| place.id == id)),
-        Ok(None) | Err(_) => Err(names.error(
-            BackendErrorKind::OutcomeUnknown,
-            "what is there cannot be read any more",
-        )),
+        Ok(None) | Err(_) => {
+            Err(names
+                .error(BackendErrorKind::OutcomeUnknown, "what is there cannot be read any more"))
+        }
     }
 }
 

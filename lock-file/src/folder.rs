@@ -317,4 +317,3 @@ fn no_directory(path: &Path) -> BackendError {
     };
     misconfigured(format!("cannot use {} as a store: it is {what}", path.display()))
 }
-

@@ -12,7 +12,8 @@ use crate::folder::{Folder, New, random};
 const AFTER: &str = "after-";
 const COLLECTED: &str = "collected";
 /// For those who look at it.
-const COLLECTED_TEXT: &[u8] = b"The first of the files after-... were removed; this one has to stay.\n";
+const COLLECTED_TEXT: &[u8] =
+    b"The first of the files after-... were removed; this one has to stay.\n";
 
 impl Names for Folder {
     type New<'n> = New<'n>;

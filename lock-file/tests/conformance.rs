@@ -147,9 +147,9 @@ impl Directory {
             Damage::Truncated => bytes[..bytes.len() / 2].into(),
             Damage::Garbage => [0xA5].repeat(bytes.len()),
             Damage::Foreign => b"{\"jobs\": []}\n".into(),
-            Damage::Newer => {
-                String::from_utf8_lossy(&bytes).replace("\"interlock\":1,", "\"interlock\":99,").into()
-            }
+            Damage::Newer => String::from_utf8_lossy(&bytes)
+                .replace("\"interlock\":1,", "\"interlock\":99,")
+                .into(),
             other => return Err(Failure::skipped(format!("there is no way to make it {other:?}"))),
         };
         fs::hard_link(&path, self.beside("aside"))?;

@@ -236,7 +236,10 @@ fn what_the_dead_left_is_swept_and_what_the_living_write_is_not() {
         }
         assert_eq!(load(&open(&path, strategy)).unwrap(), cell(1, b"one"));
         let left = names(&path.join("default"));
-        assert!(left.contains(&"new-young".into()) && !left.contains(&"new-old".into()), "{left:?}");
+        assert!(
+            left.contains(&"new-young".into()) && !left.contains(&"new-old".into()),
+            "{left:?}"
+        );
     }
 }
 

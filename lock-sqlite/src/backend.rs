@@ -53,11 +53,7 @@ pub struct SqliteOptions {
 impl SqliteOptions {
     /// Options for the store at this path: namespace `default`, for this user alone.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            namespace: DEFAULT_NAMESPACE.into(),
-            audience: Audience::OWNER,
-        }
+        Self { path: path.into(), namespace: DEFAULT_NAMESPACE.into(), audience: Audience::OWNER }
     }
 
     /// Which cell of the file to use: 1 to 255 bytes without control characters, compared byte for

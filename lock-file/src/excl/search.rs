@@ -274,8 +274,15 @@ struct Run {
 }
 
 /// Runs a client with the answers that it has had, and so many calls further.
-fn run(client: u64, script: &Script, disk: &mut Disk, replies: &mut Vec<Reply>, steps: usize) -> Run {
-    let inner = Inner { disk, replies, at: 0, steps, ids: 0, begins: true, began: false, is_paused: false };
+fn run(
+    client: u64,
+    script: &Script,
+    disk: &mut Disk,
+    replies: &mut Vec<Reply>,
+    steps: usize,
+) -> Run {
+    let inner =
+        Inner { disk, replies, at: 0, steps, ids: 0, begins: true, began: false, is_paused: false };
     let loses_answers = script.loses_answers;
     let names = Seen { client, scan: script.scan, loses_answers, inner: RefCell::new(inner) };
     let Script { keep, spare, broken, .. } = *script;
@@ -284,7 +291,8 @@ fn run(client: u64, script: &Script, disk: &mut Disk, replies: &mut Vec<Reply>, 
     let mut todo: Vec<Act> = script.acts.iter().rev().copied().collect();
     while let Some(act) = todo.pop() {
         names.inner.borrow_mut().begins = true;
-        let known = chain.known.map_or((Version::ABSENT, None), |known| (known.version, known.link));
+        let known =
+            chain.known.map_or((Version::ABSENT, None), |known| (known.version, known.link));
         let answer = match act {
             Act::Load => chain.load(&names).map(|found| {
                 Answer::Loaded(found.version.0, chain.known.and_then(|known| known.link))
@@ -425,7 +433,9 @@ impl Search<'_> {
         for left in world.disk.cuts() {
             let found = self.stranger(&left.now).map_err(|what| format!("after a cut: {what}"))?;
             if found < acknowledged {
-                return Err(format!("{found} is there after a cut, and {acknowledged} was answered"));
+                return Err(format!(
+                    "{found} is there after a cut, and {acknowledged} was answered"
+                ));
             }
         }
         Ok(())
@@ -493,7 +503,8 @@ impl Search<'_> {
 
 /// Mostly the one that ran before, so that others are paused for long.
 fn choose(world: &World, last: usize, random: &mut fastrand::Rng) -> Option<usize> {
-    let running: Vec<usize> = (0..world.clients.len()).filter(|c| !world.clients[*c].ended).collect();
+    let running: Vec<usize> =
+        (0..world.clients.len()).filter(|c| !world.clients[*c].ended).collect();
     if running.contains(&last) && random.u8(..8) > 0 {
         return Some(last);
     }
@@ -525,7 +536,8 @@ fn whatever_two_clients_do_there_is_one_chain() {
     for (swaps, piece, spare) in [([6, 1], 5, 1), ([5, 1], 2, 1), ([6, 1], 5, 3), ([4, 2], 5, 1)] {
         for scan in scans(piece) {
             let scripts = swaps.map(|swaps| Script { scan, spare, ..client(swaps) });
-            let states = all_of(&scripts).unwrap_or_else(|what| panic!("{swaps:?} {scan:?}: {what}"));
+            let states =
+                all_of(&scripts).unwrap_or_else(|what| panic!("{swaps:?} {scan:?}: {what}"));
             assert!(states > 1000, "{states} states are not much of a search");
         }
     }
@@ -546,7 +558,9 @@ fn three_clients_that_are_paused_at_random_keep_one_chain() {
     for spare in [1, 2, 3] {
         for scan in scans(1) {
             let scripts = [5, 2, 1].map(|swaps| Script { scan, spare, ..client(swaps) });
-            search(&scripts).some(300, &mut random).unwrap_or_else(|what| panic!("{scan:?}: {what}"));
+            search(&scripts)
+                .some(300, &mut random)
+                .unwrap_or_else(|what| panic!("{scan:?}: {what}"));
         }
     }
 }
@@ -562,8 +576,8 @@ fn no_rule_is_there_in_vain() {
         (Rule::FirmGround, [2, 1], 1, whole, "after a cut: nobody else can go on"),
     ] {
         let scan = Scan { from_above: true, piece };
-        let scripts = swaps
-            .map(|swaps| Script { scan, spare, broken: Some(broken), ..client(swaps) });
+        let scripts =
+            swaps.map(|swaps| Script { scan, spare, broken: Some(broken), ..client(swaps) });
         let error = all_of(&scripts).expect_err(&format!("{broken:?} is not missed"));
         assert!(error.contains(says), "{broken:?}: {error}");
     }

@@ -25,7 +25,8 @@ fn cell(scene: &Scene) -> PathBuf {
         name.strip_prefix("after-").map_or(0, |number| number.parse().unwrap())
     };
     let files = fs::read_dir(namespace(scene)).unwrap().map(|entry| entry.unwrap().path());
-    let is_cell = |path: &PathBuf| path.ends_with("cell") || path.to_str().unwrap().contains("/after-");
+    let is_cell =
+        |path: &PathBuf| path.ends_with("cell") || path.to_str().unwrap().contains("/after-");
     files.filter(is_cell).max_by_key(|path| number(path)).unwrap()
 }
 
@@ -81,7 +82,8 @@ fn a_directory_that_is_no_store_is_78_and_left_as_it_is() {
     fs::create_dir(scene.path("empty")).unwrap();
     std::os::unix::fs::symlink(scene.path("empty"), scene.path("link")).unwrap();
     for store in ["mine", "file", "file/locks", "open", "link", "/dev/null"] {
-        for rest in ["run -l one -- touch started", "list", "wait one", "release --task x", "init"] {
+        for rest in ["run -l one -- touch started", "list", "wait one", "release --task x", "init"]
+        {
             let url = format!("file:{store}?strategy={STRATEGY}");
             let message = scene.assert_ends(&format!("--store {url} {rest}"), 78);
             assert!(message.contains(store), "{message}");
