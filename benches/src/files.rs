@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub(crate) async fn measure(
 async fn compare(
     kind: Kind,
     url: &str,
-    bare: &PathBuf,
+    bare: &Path,
     holds: usize,
     count: usize,
 ) -> Result<(), Failure> {
@@ -140,11 +140,11 @@ struct Floor {
 }
 
 impl Floor {
-    fn new(kind: Kind, path: &PathBuf) -> Result<Self, Failure> {
+    fn new(kind: Kind, path: &Path) -> Result<Self, Failure> {
         fs::create_dir(path)?;
         fs::write(path.join("cell"), "")?;
         fs::write(path.join("after-0"), "")?;
-        Ok(Self { kind, path: path.clone(), directory: File::open(path)?, version: 0 })
+        Ok(Self { kind, path: path.into(), directory: File::open(path)?, version: 0 })
     }
 
     /// How long one takes.

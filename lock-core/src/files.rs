@@ -41,9 +41,9 @@ impl Audience {
         self.make_directory(parent)?;
         let made = || {
             if self.shared {
-                self.make_shared(directory, parent)?
+                self.make_shared(directory, parent)?;
             } else {
-                make_own(directory)?
+                make_own(directory)?;
             }
             File::open(parent)?.sync_all()
         };

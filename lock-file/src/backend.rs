@@ -159,10 +159,11 @@ impl LockBackend for FileBackend {
     }
 
     fn describe(&self) -> String {
-        let mut store = format!("file:{}", self.place.store().display());
-        if let Some(strategy) = self.strategy {
-            store.push_str(&format!("?strategy={strategy}"));
-        }
+        let path = self.place.store().display();
+        let store = match self.strategy {
+            Some(strategy) => format!("file:{path}?strategy={strategy}"),
+            None => format!("file:{path}"),
+        };
         match self.namespace.as_str() {
             DEFAULT_NAMESPACE => store,
             namespace => format!("{store} namespace {namespace}"),
@@ -208,24 +209,35 @@ impl LockBackend for FileBackend {
 #[derive(Debug)]
 struct Open {
     folder: Folder,
-    /// What is known of the chain, with the strategy that has one.
-    chain: Option<Chain>,
+    known: Known,
+}
+
+/// What a client remembers of the cell, with one strategy or the other.
+#[derive(Debug)]
+enum Known {
+    /// The version that it saw last.
+    Flock(Option<Version>),
+    Excl(Chain),
 }
 
 impl Open {
     fn at(place: &Place) -> Result<(Self, Reach), BackendError> {
         let (folder, strategy, reach) = place.open()?;
-        let chain = match strategy {
-            Strategy::Flock => None,
-            Strategy::Excl => Some(Chain::default()),
+        let known = match strategy {
+            Strategy::Flock => Known::Flock(None),
+            Strategy::Excl => Known::Excl(Chain::default()),
         };
-        Ok((Self { folder, chain }, reach))
+        Ok((Self { folder, known }, reach))
     }
 
     fn load(&mut self) -> Result<Snapshot, BackendError> {
-        match &mut self.chain {
-            None => flock::load(&self.folder),
-            Some(chain) => chain.load(&self.folder),
+        match &mut self.known {
+            Known::Flock(seen) => {
+                let found = flock::load(&self.folder)?;
+                *seen = Some(found.version);
+                Ok(found)
+            }
+            Known::Excl(chain) => chain.load(&self.folder),
         }
     }
 
@@ -235,9 +247,13 @@ impl Open {
         next: Version,
         data: &[u8],
     ) -> Result<Swap, BackendError> {
-        match &mut self.chain {
-            None => flock::swap(&self.folder, expected, next, data),
-            Some(chain) => chain.swap(&self.folder, expected, next, data),
+        match &mut self.known {
+            Known::Flock(seen) => {
+                let done = flock::swap(&self.folder, *seen, expected, next, data);
+                *seen = matches!(done, Ok(Swap::Swapped)).then_some(next);
+                done
+            }
+            Known::Excl(chain) => chain.swap(&self.folder, expected, next, data),
         }
     }
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use fs4::{FileExt, TryLockError};
 use lock_core::{BackendError, BackendErrorKind, Snapshot, Swap, Version, files};
 
-use crate::cell::{Cell, Head};
+use crate::cell::Cell;
 use crate::folder::Folder;
 
 pub(crate) const CELL: &str = "cell";
@@ -41,14 +41,16 @@ pub(crate) fn load(folder: &Folder) -> Result<Snapshot, BackendError> {
     Ok(folder.read(CELL)?.map(Cell::into_snapshot).unwrap_or_default())
 }
 
+/// Swaps; `seen` is the version that this client saw last.
 pub(crate) fn swap(
     folder: &Folder,
+    seen: Option<Version>,
     expected: Version,
     next: Version,
     data: &[u8],
 ) -> Result<Swap, BackendError> {
     // Without a lock, so that who comes too late costs no sync and disturbs nobody.
-    if version(folder)? != expected {
+    if seen != Some(expected) && version(folder)? != expected {
         return Ok(Swap::Conflict);
     }
     let new = folder.write(&Cell::new(next, data, None).encode())?;
@@ -69,7 +71,7 @@ pub(crate) fn swap(
 }
 
 fn version(folder: &Folder) -> Result<Version, BackendError> {
-    Ok(folder.head(CELL)?.map_or(Version::ABSENT, |head: Head| head.version))
+    Ok(folder.head(CELL)?.map_or(Version::ABSENT, |head| head.version))
 }
 
 /// The flock of a directory.

@@ -88,9 +88,11 @@ impl Folder {
     /// Reads the first line of a cell.
     pub(crate) fn head(&self, name: &str) -> Result<Option<Head>, BackendError> {
         let bytes = || -> io::Result<Option<Vec<u8>>> {
-            let Some((file, _)) = self.file(name)? else { return Ok(None) };
-            let mut bytes = Vec::with_capacity(HEAD_BYTES);
-            file.take(HEAD_BYTES as u64).read_to_end(&mut bytes)?;
+            let Some((mut file, _)) = self.file(name)? else { return Ok(None) };
+            let mut bytes = vec![0; HEAD_BYTES];
+            // Of a regular file, one call gives as much as there is.
+            let length = file.read(&mut bytes)?;
+            bytes.truncate(length);
             Ok(Some(bytes))
         };
         let Some(bytes) = bytes().map_err(|e| self.cannot("read", name, e))? else {

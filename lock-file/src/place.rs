@@ -1,6 +1,6 @@
 //! Where a store is: a directory that says what it is, with a directory in it for each namespace.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -167,7 +167,9 @@ fn directory_name(namespace: &str) -> Result<String, String> {
     for byte in namespace.bytes() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(byte.into()),
-            _ => name.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let _ = write!(name, "%{byte:02X}");
+            }
         }
     }
     if name.len() > NAME_BYTES_MAX {
