@@ -34,7 +34,7 @@
 //! | file system | `flock` | `excl` |
 //! |---|---|---|
 //! | ext4, XFS, btrfs, ZFS, tmpfs, overlayfs | yes | yes |
-//! | NFS, CephFS, Lustre, GFS2, OCFS2, GPFS and others that hosts share | refused: their `flock` may be one of each host, by a mount option that nobody sees | yes, where hard links are; on NFS with a server that exports `sync`, the default |
+//! | NFS, `CephFS`, Lustre, GFS2, OCFS2, GPFS and others that hosts share | refused: their `flock` may be one of each host, by a mount option that nobody sees | yes, where hard links are; on NFS with a server that exports `sync`, the default |
 //! | FUSE, 9p, virtiofs, SMB | refused | if they have hard links: one that has none says so at the first swap |
 //!
 //! What decides with `excl` is `link`, which the server of a network file system does as a whole or not

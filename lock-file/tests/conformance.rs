@@ -30,7 +30,7 @@ impl Fixture for Files {
     fn start(&self) -> Start {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("locks");
-        Ok(Box::new(Directory { strategy: self.0, directory, path }))
+        Ok(Box::new(Directory { strategy: self.0, around: directory, path }))
     }
 
     fn open(&self, spec: &str) -> Result<Arc<dyn LockBackend>, BackendError> {
@@ -40,7 +40,8 @@ impl Fixture for Files {
 
 struct Directory {
     strategy: Strategy,
-    directory: TempDir,
+    /// The store is in it, and nothing else.
+    around: TempDir,
     path: PathBuf,
 }
 
@@ -50,7 +51,7 @@ impl Store for Directory {
     }
 
     fn directory(&self) -> Option<&Path> {
-        Some(self.directory.path())
+        Some(self.around.path())
     }
 
     fn spec_in(&self, directory: &Path) -> Option<String> {
@@ -77,13 +78,13 @@ impl Store for Directory {
     }
 
     fn open_to(&self, _user: u32, group: u32) -> Option<Verdict> {
-        Some(open_to(self.directory.path(), group).map_err(Failure::from))
+        Some(open_to(self.around.path(), group).map_err(Failure::from))
     }
 }
 
 impl Directory {
     fn beside(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.around.path().join(name)
     }
 
     fn namespace(&self) -> PathBuf {
@@ -109,17 +110,14 @@ impl Directory {
     }
 
     fn try_to_replace(&self, cell: Option<&Snapshot>) -> Verdict {
-        let old = match cell {
-            Some(cell) => {
-                let new = self.with(cell)?;
-                exchange(&new, &self.path)?;
-                new
-            }
-            None => {
-                let old = self.beside("old");
-                fs::rename(&self.path, &old)?;
-                old
-            }
+        let old = if let Some(cell) = cell {
+            let new = self.with(cell)?;
+            exchange(&new, &self.path)?;
+            new
+        } else {
+            let old = self.beside("old");
+            fs::rename(&self.path, &old)?;
+            old
         };
         Ok(fs::remove_dir_all(old)?)
     }
@@ -130,7 +128,7 @@ impl Directory {
         for entry in fs::read_dir(self.namespace())? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let number = name.strip_prefix("after-").map(|number| number.parse::<u64>());
+            let number = name.strip_prefix("after-").map(str::parse::<u64>);
             match number {
                 Some(number) => newest = newest.max(Some((number.unwrap(), entry.path()))),
                 None if name == "cell" => return Ok(entry.path()),

@@ -254,7 +254,6 @@ fn count_up(backend: &FileBackend, times: u64) {
             Ok(Swap::Swapped) => done += 1,
             Ok(Swap::Conflict) => {}
             Err(e) if e.kind() == Busy => thread::yield_now(),
-            // Others may have been very fast: whether it was done shows by the count.
             Err(e) => panic!("{e}: {e:?}"),
         }
     }
@@ -289,7 +288,7 @@ fn a_killed_writer_leaves_the_old_cell_or_the_new_one() {
     for strategy in BOTH {
         let (_directory, path) = fresh();
         let backend = open(&path, strategy);
-        let mut seen = 0;
+        let mut found = 0;
         for _ in 0..20 {
             let mut writer = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "a_killed_writer_leaves_the_old_cell_or_the_new_one"])
@@ -298,21 +297,22 @@ fn a_killed_writer_leaves_the_old_cell_or_the_new_one() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let until = seen + fastrand::u64(1..20);
-            while seen < until {
+            let until = found + fastrand::u64(1..20);
+            while found < until {
                 assert!(writer.try_wait().unwrap().is_none(), "the writer ended by itself");
-                seen = load(&backend).unwrap().version.0;
+                found = load(&backend).unwrap().version.0;
             }
             thread::sleep(Duration::from_micros(fastrand::u64(..2000)));
             writer.kill().unwrap();
             writer.wait().unwrap();
-            let found = load(&backend).unwrap();
-            assert!(found.version.0 >= seen);
-            assert_eq!(found.data, pages(found.version.0), "torn");
-            seen = found.version.0;
+            let cell = load(&backend).unwrap();
+            assert!(cell.version.0 >= found);
+            found = cell.version.0;
+            assert_eq!(cell.data, pages(found), "torn");
             // Nothing has to be broken or waited for.
-            assert_eq!(swap(&backend, seen, seen + 1, &pages(seen + 1)).unwrap(), Swap::Swapped);
-            seen += 1;
+            let next = pages(found + 1);
+            assert_eq!(swap(&backend, found, found + 1, &next).unwrap(), Swap::Swapped);
+            found += 1;
         }
     }
 }
