@@ -200,7 +200,7 @@ fn users_of_a_group_exclude_each_other_and_others_have_no_access() {
     assert_eq!(fs::metadata(scene.path("locks")).unwrap().mode() & 0o7777, 0o2770);
 
     let hold = "run --task ann -l one -- sh -c";
-    let mut ann = scene.start(by(1001, &groups, hold).arg(crate::scene::UNTIL_EOF));
+    let ann = scene.start(by(1001, &groups, hold).arg(crate::scene::UNTIL_EOF));
     ann.command_pid();
     let file = fs::metadata(cell(&scene)).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (1001, group.gid.as_raw(), 0o660));
