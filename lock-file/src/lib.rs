@@ -91,14 +91,27 @@
 //! Locks are of the moment, and most backups do better without them. To copy a store while it is
 //! used, copy `interlock.json` and, of each namespace, the file `cell`; with `excl`, all files, and again
 //! if one vanished meanwhile. To restore it, put the copy into place by **one** rename:
-//! `mv -T copy/cell default/cell` with `flock`, `mv --exchange copy locks` for a whole store. With two, a
+//! `mv -T copy/cell default/cell` with `flock`, `mv --exchange copy locks` (coreutils 9.5) for a whole store. With two, a
 //! client could make a new store in between. Processes that use the store may run on: they notice that a
 //! file or directory is another one, withdraw what they no longer hold, and learn what they lost. A store
 //! that was deleted is an absent cell; the next load makes it anew.
 //!
 //! # Limits and sizing
 //!
-//! SIZING
+//! All locks of a namespace are one file that each change writes anew, so that what a change costs grows
+//! with what is held. On one machine with two cores and a local disk (ext4), beside SQLite:
+//!
+//! | holds | bytes of the file | acquire, `flock` | acquire, `excl` | acquire, SQLite |
+//! |---|---|---|---|---|
+//! | 10 | 1,313 | 0.28 ms | 0.29 ms | 0.15 ms |
+//! | 100 | 8,524 | 0.27 ms | 0.35 ms | 0.17 ms |
+//! | 1,000 | 83,325 | 0.75 ms | 0.69 ms | 0.49 ms |
+//! | 10,000 | 858,326 | 6.0 ms | 6.1 ms | 3.4 ms |
+//!
+//! Of the 0.28 ms, 0.22 ms are the bare calls, nearly all of it the two syncs. On a disk where others write
+//! much, a sync of a name may wait for them, and then an acquire takes as long as they do: SQLite, which
+//! changes no names, is less affected. With `excl` a namespace takes up to about 64 times the size
+//! of its cell. Independent things may have namespaces of their own, which do not wait for each other.
 //!
 //! [`Reach::Network`]: lock_core::Reach::Network
 
