@@ -3,7 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
-use lock_file::{FileOptions, Strategy};
+use lock_file::FileOptions;
 #[cfg(feature = "mysql")]
 use lock_mysql::{MySqlBackend, MySqlOptions};
 use lock_sqlite::SqliteOptions;
@@ -42,10 +42,10 @@ impl Settings {
     }
 
     /// How to open the directory.
-    pub(crate) fn file(&self, path: &Path, strategy: Option<Strategy>) -> FileOptions {
+    pub(crate) fn file(&self, path: &Path, strategy: Option<&str>) -> FileOptions {
         let mut options = FileOptions::new(path);
         if let Some(strategy) = strategy {
-            options = options.strategy(strategy);
+            options = options.strategy(strategy.parse().expect("the URL was read"));
         }
         match &self.namespace {
             Some(namespace) => options.namespace(namespace),

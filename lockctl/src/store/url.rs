@@ -6,15 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lock_file::Strategy;
-
 /// A store that lockctl knows how to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Store {
     /// An `SQLite` database at an absolute path.
     Sqlite(PathBuf),
     /// Plain files in the directory at an absolute path, made for this strategy, if one is named.
-    File(PathBuf, Option<Strategy>),
+    File(PathBuf, Option<&'static str>),
     /// A table of `MySQL` or `MariaDB`.
     Mysql(ServerUrl),
 }
@@ -281,8 +279,8 @@ fn file(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     let misleading = |why| Err(UrlError::Misleading(without_secrets(url), why));
     let (directory, strategy) = match rest.split_once(QUERY) {
         None => (rest, None),
-        Some((directory, "strategy=flock")) => (directory, Some(Strategy::Flock)),
-        Some((directory, "strategy=excl")) => (directory, Some(Strategy::Excl)),
+        Some((directory, "strategy=flock")) => (directory, Some("flock")),
+        Some((directory, "strategy=excl")) => (directory, Some("excl")),
         Some(_) => {
             return misleading("a file: URL has one option, strategy=flock or strategy=excl");
         }
@@ -324,7 +322,7 @@ fn prefix(scheme: &str, path: &Path) -> String {
     format!("{scheme}:{}", if is_host { "//" } else { "" })
 }
 
-fn strategy_option(strategy: Option<Strategy>) -> String {
+fn strategy_option(strategy: Option<&str>) -> String {
     strategy.map(|strategy| format!("?strategy={strategy}")).unwrap_or_default()
 }
 
@@ -400,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_directory_and_its_strategy() {
-        let (flock, excl) = (Some(Strategy::Flock), Some(Strategy::Excl));
+        let (flock, excl) = (Some("flock"), Some("excl"));
         for (url, path, strategy) in [
             ("file:/var/locks", "/var/locks", None),
             ("file:///var/locks?strategy=flock", "/var/locks", flock),
