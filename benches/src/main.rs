@@ -1,10 +1,10 @@
 //! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
 
 mod contention;
+mod files;
 mod floor;
 mod growth;
 mod handoff;
-mod recovery;
 mod single;
 mod statistics;
 mod store;
@@ -28,8 +28,12 @@ struct Arguments {
     /// What to measure; everything, if nothing is named.
     #[arg(value_parser = FIGURES)]
     figures: Vec<String>,
-    /// On which servers.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql", "redis", "valkey"])]
+    /// On which servers, and in which files.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values = ["memory", "flock", "excl", "sqlite", "mariadb", "mysql", "redis", "valkey"]
+    )]
     servers: Vec<String>,
     /// More arguments for the servers.
     #[arg(long, allow_hyphen_values = true)]
@@ -64,6 +68,14 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.servers.iter().any(|name| name == "memory") {
         runtime.block_on(growth::measure_memory(arguments.quick))?;
     }
+    let is_wanted = |figure: &str| {
+        arguments.figures.is_empty() || arguments.figures.iter().any(|name| name == figure)
+    };
+    for kind in files::Kind::ALL {
+        if arguments.servers.iter().any(|name| name == kind.name()) {
+            runtime.block_on(files::measure(kind, is_wanted, arguments.quick))?;
+        }
+    }
     for name in Server::ALL {
         if !arguments.servers.iter().any(|wanted| wanted == name) {
             continue;
@@ -72,8 +84,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let server = runtime.block_on(Server::start(name, &more))?;
         println!("# {}", server.name);
         for figure in FIGURES {
-            let wanted = &arguments.figures;
-            if !wanted.is_empty() && !wanted.iter().any(|name| name == figure) {
+            if !is_wanted(figure) {
                 continue;
             }
             runtime.block_on(async {
@@ -81,9 +92,9 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     "single" => single::measure(&server, arguments.quick).await,
                     "tasks" => single::measure_tasks(&server, arguments.quick).await,
                     "handoff" => handoff::measure(&server, arguments.quick).await,
-                    "recovery" => recovery::measure(&server, arguments.quick),
                     "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
                     "contention" => contention::measure(&server, arguments.quick).await,
+                    "recovery" => handoff::measure_recovery(|| server.fresh().0, arguments.quick),
                     _ => growth::measure(&server, arguments.quick).await,
                 }
             })?;

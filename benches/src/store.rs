@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_core::{LockBackend, Locks};
+use lock_file::{FileOptions, Strategy};
 use lock_mysql::MySqlBackend;
 use lock_redis::RedisBackend;
 use lock_servers::{Instance, Kind, RedisKind, RedisServer};
+use lock_sqlite::SqliteBackend;
 use redis::aio::MultiplexedConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Executor, Row};
@@ -174,9 +176,11 @@ pub(crate) fn open(url: &str, bell: bool) -> Result<Locks, Failure> {
 }
 
 pub(crate) fn backend(url: &str) -> Result<Arc<dyn LockBackend>, Failure> {
-    Ok(if url.starts_with("redis:") {
-        Arc::new(RedisBackend::from_url(url)?)
-    } else {
-        Arc::new(MySqlBackend::from_url(url)?)
+    Ok(match url.split_once(':') {
+        Some(("sqlite", path)) => Arc::new(SqliteBackend::open(path)?),
+        Some(("flock", path)) => Arc::new(FileOptions::new(path).strategy(Strategy::Flock).open()?),
+        Some(("excl", path)) => Arc::new(FileOptions::new(path).strategy(Strategy::Excl).open()?),
+        Some(("redis", _)) => Arc::new(RedisBackend::from_url(url)?),
+        _ => Arc::new(MySqlBackend::from_url(url)?),
     })
 }

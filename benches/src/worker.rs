@@ -55,6 +55,13 @@ impl Worker {
         Ok(Duration::from_nanos(self.hear()?.parse()?))
     }
 
+    /// Ends it by `SIGKILL`, and says when.
+    pub(crate) fn kill(mut self) -> Result<Duration, Failure> {
+        let killed = now();
+        self.process.kill()?;
+        Ok(killed)
+    }
+
     /// The next line, as durations.
     pub(crate) fn hear_samples(&mut self) -> Result<Vec<Duration>, Failure> {
         let line = self.hear()?;

@@ -69,7 +69,20 @@ pub(crate) fn init(settings: &Settings, group: Option<&str>) -> Exit {
 
 fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
     match (&settings.store, group) {
-        (Store::Sqlite(path), _) => create_file(settings, path, group),
+        (Store::Sqlite(path), _) => {
+            let options = settings.sqlite(path);
+            Ok(match group_id(path, group)? {
+                Some(group) => ready(options.group_id(group).open()),
+                None => ready(options.open()),
+            }?)
+        }
+        (Store::File(path, strategy), _) => {
+            let options = settings.file(path, *strategy);
+            Ok(match group_id(path, group)? {
+                Some(group) => ready(options.group_id(group).open()),
+                None => ready(options.open()),
+            }?)
+        }
         (_, Some(_)) => Err(InitError::NotAFile),
         #[cfg(feature = "mysql")]
         (Store::Mysql(url), None) => Ok(create_table(settings, url).map_err(LockError::from)?),
@@ -80,26 +93,25 @@ fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
     }
 }
 
-fn create_file(settings: &Settings, path: &Path, group: Option<&str>) -> Result<(), InitError> {
-    let mut options = settings.sqlite(path);
-    if let Some(name) = group {
-        let found = Group::from_name(name)
-            .map_err(|source| InitError::Group { name: name.into(), source })?
-            .ok_or_else(|| InitError::NoGroup(name.into()))?;
-        if path.exists() {
-            notice::say(format_args!(
-                "{} exists already: its mode and group are left as they are",
-                path.display()
-            ));
-        }
-        options = options.group_id(found.gid.as_raw());
+/// The number of a group that a store is to be made for.
+fn group_id(path: &Path, group: Option<&str>) -> Result<Option<u32>, InitError> {
+    let Some(name) = group else { return Ok(None) };
+    let found = Group::from_name(name)
+        .map_err(|source| InitError::Group { name: name.into(), source })?
+        .ok_or_else(|| InitError::NoGroup(name.into()))?;
+    if path.exists() {
+        notice::say(format_args!(
+            "{} exists already: its mode and group are left as they are",
+            path.display()
+        ));
     }
-    let opened = || -> Result<(), BackendError> {
-        let backend = options.open()?;
-        runtime()?.block_on(backend.load()).map(drop)
-    };
-    opened().map_err(LockError::from)?;
-    Ok(())
+    Ok(Some(found.gid.as_raw()))
+}
+
+/// A store is ready once its cell can be read.
+fn ready(backend: Result<impl LockBackend, BackendError>) -> Result<(), LockError> {
+    let loaded = || runtime()?.block_on(backend?.load()).map(drop);
+    loaded().map_err(LockError::from)
 }
 
 /// Creates the table, unless it is there, and looks whether it can be used.

@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "lockctl", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db, redis://USER@HOST or
+    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db, redis://USER@HOST,
+    /// file:/var/lib/lockctl/locks?strategy=flock (or excl) or
     /// mysql://USER@HOST/DATABASE?password-file=PATH [env: LOCKCTL_STORE]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,

@@ -3,6 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
+use lock_file::FileOptions;
 #[cfg(feature = "mysql")]
 use lock_mysql::{MySqlBackend, MySqlOptions};
 #[cfg(feature = "redis")]
@@ -25,6 +26,7 @@ impl Settings {
     pub(crate) fn open(&self) -> Result<Arc<dyn LockBackend>, BackendError> {
         Ok(match &self.store {
             Store::Sqlite(path) => Arc::new(self.sqlite(path).open()?),
+            Store::File(path, strategy) => Arc::new(self.file(path, *strategy).open()?),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => Arc::new(self.mysql(url)?),
             #[cfg(feature = "redis")]
@@ -37,6 +39,18 @@ impl Settings {
     /// How to open the file.
     pub(crate) fn sqlite(&self, path: &Path) -> SqliteOptions {
         let options = SqliteOptions::new(path);
+        match &self.namespace {
+            Some(namespace) => options.namespace(namespace),
+            None => options,
+        }
+    }
+
+    /// How to open the directory.
+    pub(crate) fn file(&self, path: &Path, strategy: Option<&str>) -> FileOptions {
+        let mut options = FileOptions::new(path);
+        if let Some(strategy) = strategy {
+            options = options.strategy(strategy.parse().expect("the URL was read"));
+        }
         match &self.namespace {
             Some(namespace) => options.namespace(namespace),
             None => options,

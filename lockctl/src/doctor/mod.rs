@@ -3,12 +3,12 @@
 //! What only one kind of store has is in a file of its own, as a function that adds to the report.
 
 mod common;
+mod files;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;
-mod sqlite;
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) fn examine(found: &Result<Settings, SettingsError>, options: &cli::Do
             );
             common::other_stores(settings, &mut report);
             common::processes(&mut report);
-            if sqlite::is_there(settings, &mut report) {
+            if files::is_there(settings, &mut report) {
                 store(settings, options.repair, &mut report);
             }
         }
@@ -77,7 +77,7 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
             ),
         }
         match &settings.store {
-            Store::Sqlite(path) => sqlite::check(path, report),
+            Store::Sqlite(path) | Store::File(path, _) => files::check(path, report),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => mysql::check(settings, url, snapshot.version, report).await,
             #[cfg(feature = "redis")]

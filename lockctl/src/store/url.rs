@@ -11,6 +11,8 @@ use std::{
 pub(crate) enum Store {
     /// An `SQLite` database at an absolute path.
     Sqlite(PathBuf),
+    /// Plain files in the directory at an absolute path, made for this strategy, if one is named.
+    File(PathBuf, Option<&'static str>),
     /// A table of `MySQL` or `MariaDB`.
     Mysql(ServerUrl),
     /// A key of Redis or Valkey.
@@ -49,7 +51,7 @@ impl Store {
     /// The URL of its server, if it has one.
     pub(super) fn server(&self) -> Option<&ServerUrl> {
         match self {
-            Store::Sqlite(_) => None,
+            Store::Sqlite(_) | Store::File(..) => None,
             Store::Mysql(url) | Store::Redis(url) => Some(url),
         }
     }
@@ -67,8 +69,14 @@ impl Store {
     pub(super) fn url(&self) -> OsString {
         match self {
             Store::Sqlite(path) => {
-                let mut url = OsString::from(sqlite_prefix(path));
+                let mut url = OsString::from(prefix("sqlite", path));
                 url.push(path);
+                url
+            }
+            Store::File(path, strategy) => {
+                let mut url = OsString::from(prefix("file", path));
+                url.push(path);
+                url.push(strategy_option(*strategy));
                 url
             }
             Store::Mysql(url) | Store::Redis(url) => url.with_secrets().into(),
@@ -79,7 +87,11 @@ impl Store {
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Store::Sqlite(path) => write!(f, "{}{}", sqlite_prefix(path), path.display()),
+            Store::Sqlite(path) => write!(f, "{}{}", prefix("sqlite", path), path.display()),
+            Store::File(path, strategy) => {
+                write!(f, "{}{}", prefix("file", path), path.display())?;
+                f.write_str(&strategy_option(*strategy))
+            }
             Store::Mysql(url) | Store::Redis(url) => url.fmt(f),
         }
     }
@@ -98,13 +110,11 @@ pub(crate) enum UrlError {
     #[error("this build has no backend for {0}: use sqlite:PATH")]
     NoBackend(String),
     /// A path is missing.
-    #[error("\"{0}\" names no file: write for example sqlite:/var/lib/lockctl/locks.db")]
-    NoPath(String),
+    #[error("\"{0}\" names no file: write for example {1}")]
+    NoPath(String, &'static str),
     /// `sqlite://data`, which some read as a host and some as a path.
-    #[error(
-        "\"{0}\" names a host: write sqlite:PATH, or three slashes as in sqlite:///var/lib/locks.db"
-    )]
-    Host(String),
+    #[error("\"{0}\" names a host: write one slash, or three of them, as in {1}")]
+    Host(String, &'static str),
     /// `:memory:`, `~` and options, which would quietly make another store than the one that is meant.
     #[error("\"{0}\" cannot be used: {1}")]
     Misleading(String, &'static str),
@@ -132,9 +142,9 @@ pub(crate) fn parse(url: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     };
     match scheme {
         "sqlite" => sqlite(url, rest, base),
+        "file" => file(url, rest, base),
         _ if MYSQL.contains(&scheme) => server(url, rest, base).map(Store::Mysql),
         _ if REDIS.contains(&scheme) => server(url, rest, base).map(Store::Redis),
-        "file" => Err(UrlError::NoBackend(scheme.to_owned())),
         _ => Err(UrlError::UnknownScheme(scheme.to_owned())),
     }
 }
@@ -301,35 +311,66 @@ fn encoded(path: &Path) -> String {
 }
 
 fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+    const EXAMPLE: &str = "sqlite:/var/lib/lockctl/locks.db";
+    let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
+    match rest {
+        ":memory:" => return misleading("nobody else can see a store in memory"),
+        _ if rest.contains(QUERY) => return misleading("a sqlite: URL has no options"),
+        _ => {}
+    }
+    path(url, rest, base, EXAMPLE).map(Store::Sqlite)
+}
+
+fn file(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+    const EXAMPLE: &str = "file:/var/lib/lockctl/locks";
+    let misleading = |why| Err(UrlError::Misleading(without_secrets(url), why));
+    let (directory, strategy) = match rest.split_once(QUERY) {
+        None => (rest, None),
+        Some((directory, "strategy=flock")) => (directory, Some("flock")),
+        Some((directory, "strategy=excl")) => (directory, Some("excl")),
+        Some(_) => {
+            return misleading("a file: URL has one option, strategy=flock or strategy=excl");
+        }
+    };
+    path(url, directory, base, EXAMPLE).map(|path| Store::File(path, strategy))
+}
+
+/// The whole path of a URL whose part after the scheme and before the options this is.
+fn path(
+    url: &str,
+    rest: &str,
+    base: Option<&Path>,
+    example: &'static str,
+) -> Result<PathBuf, UrlError> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
         Some("") => "",
-        Some(_) => return Err(UrlError::Host(without_secrets(url))),
+        Some(_) => return Err(UrlError::Host(without_secrets(url), example)),
         None => rest,
     };
-    let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
     let below = path.strip_prefix("./").unwrap_or(path).trim_start_matches('/');
-    match path {
-        _ if below.is_empty() => {
-            return Err(UrlError::NoPath(url.to_owned()));
-        }
-        ":memory:" => return misleading("nobody else can see a store in memory"),
-        _ if path.starts_with('~') => {
-            return misleading("~ means nothing here, write the whole path");
-        }
-        _ if path.contains(['?', '#']) => return misleading("a sqlite: URL has no options"),
-        _ => {}
+    if below.is_empty() {
+        return Err(UrlError::NoPath(url.to_owned(), example));
+    }
+    if path.starts_with('~') {
+        let why = "~ means nothing here, write the whole path";
+        return Err(UrlError::Misleading(url.to_owned(), why));
     }
     match base {
-        _ if path.starts_with('/') => Ok(Store::Sqlite(path.into())),
-        Some(base) => Ok(Store::Sqlite(base.join(below))),
+        _ if path.starts_with('/') => Ok(path.into()),
+        Some(base) => Ok(base.join(below)),
         None => Err(UrlError::Relative(url.to_owned())),
     }
 }
 
 /// What comes before a path: a path of two slashes on its own would be read as a host.
-fn sqlite_prefix(path: &Path) -> &'static str {
-    if path.as_os_str().as_encoded_bytes().starts_with(b"//") { "sqlite://" } else { "sqlite:" }
+fn prefix(scheme: &str, path: &Path) -> String {
+    let is_host = path.as_os_str().as_encoded_bytes().starts_with(b"//");
+    format!("{scheme}:{}", if is_host { "//" } else { "" })
+}
+
+fn strategy_option(strategy: Option<&str>) -> String {
+    strategy.map(|strategy| format!("?strategy={strategy}")).unwrap_or_default()
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -396,10 +437,34 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_backend_is_named() {
-        let error = at_work("file://user:secret@host/db").unwrap_err();
-        assert_eq!(error, UrlError::NoBackend("file".into()));
-        assert!(error.to_string().starts_with("this build has no backend for file"));
+    fn a_directory_and_its_strategy() {
+        let (flock, excl) = (Some("flock"), Some("excl"));
+        for (url, path, strategy) in [
+            ("file:/var/locks", "/var/locks", None),
+            ("file:///var/locks?strategy=flock", "/var/locks", flock),
+            ("file:locks?strategy=excl", "/base/locks", excl),
+            ("file:////locks?strategy=excl", "//locks", excl),
+        ] {
+            let store = at_work(url).unwrap();
+            assert_eq!(store, Store::File(path.into(), strategy), "{url}");
+            assert_eq!(parse(store.url().to_str().unwrap(), None).as_ref(), Ok(&store), "{url}");
+            assert_eq!(*store.url(), *store.to_string());
+        }
+        assert!(matches!(parse("file:locks", None), Err(UrlError::Relative(_))));
+        for url in [
+            "file:",
+            "file:///",
+            "file://host/locks",
+            "file:~/locks",
+            "file:/locks?",
+            "file:/locks#a",
+            "file:/locks?strategy=",
+            "file:/locks?strategy=link",
+            "file:/locks?strategy=excl&mode=1",
+            "file:?strategy=excl",
+        ] {
+            assert!(at_work(url).is_err(), "{url} was taken");
+        }
     }
 
     #[test]
