@@ -7,11 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::options::all_failed;
 use lock_core::{
     BackendError, BackendErrorKind as Kind, LockBackend, Reach, Snapshot, Swap, Version,
 };
 use redis::{RedisError, RedisResult};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{Doing, NO_MEMORY, Site, not_ours, of, silent, sort};
 use crate::listener::Listener;
@@ -22,8 +23,6 @@ use crate::session::{Cell, Outcome, Session, redirection};
 
 /// How long a command may take.
 const CALL_SECONDS: u64 = 5;
-/// How long connecting may take, all servers together.
-const CONNECT_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
 
@@ -135,32 +134,32 @@ impl RedisBackend {
             places.retain(|other| *other != place);
             places.insert(0, place);
         }
-        let limit = Duration::from_secs(CONNECT_SECONDS)
-            / u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
-        let mut failure: Option<BackendError> = None;
-        for place in &places {
-            let error = match timeout(limit, self.try_at(place)).await {
+        let end = Instant::now() + self.servers.connect_timeout;
+        let mut failures = Vec::new();
+        for (tried, place) in places.iter().enumerate() {
+            let began = Instant::now();
+            let left = end.saturating_duration_since(began);
+            let share = left / u32::try_from(places.len() - tried).unwrap_or(u32::MAX);
+            let limit = began + share;
+            let error = match timeout_at(limit, self.try_at(place, limit)).await {
                 Ok(Ok(session)) => return Ok(session),
                 Ok(Err(error)) => error,
-                Err(_) => silent(Doing::Connecting, self.site(), limit.as_secs().max(1)),
+                Err(_) => silent(Doing::Connecting, self.site(), share),
             };
-            failure = match failure {
-                Some(first) if error.kind() != Kind::Misconfigured => Some(first),
-                _ => Some(error),
-            };
+            failures.push((place.to_string(), error));
         }
         *self.moved() = None;
-        Err(failure.expect("there is at least one server"))
+        Err(all_failed(&format!("cannot connect to {}", self.store), failures))
     }
 
     /// Connects to the server at a place, or to that which the sentinel there names.
-    async fn try_at(&self, place: &Place) -> Result<Session, BackendError> {
+    async fn try_at(&self, place: &Place, limit: Instant) -> Result<Session, BackendError> {
         let sorted = |error: RedisError| sort(Doing::Connecting, self.site(), error);
         let primary = match &self.servers.sentinel {
-            Some(sentinel) => self.servers.primary(sentinel, place).await.map_err(sorted)?,
+            Some(sentinel) => self.servers.primary(sentinel, place, limit).await.map_err(sorted)?,
             None => place.clone(),
         };
-        let connection = self.servers.connect(&primary).await.map_err(sorted)?;
+        let connection = self.servers.connect(&primary, limit).await.map_err(sorted)?;
         let mut session = Session::new(connection, primary);
         // Who may not ask learns by the first call whether it is a replica.
         match session.info().await {
@@ -205,7 +204,7 @@ impl RedisBackend {
             let limit = Duration::from_secs(CALL_SECONDS);
             let Ok(result) = timeout(limit, command(session)).await else {
                 self.turn_away();
-                return Err(silent(doing, self.site(), CALL_SECONDS));
+                return Err(silent(doing, self.site(), limit));
             };
             match result {
                 Ok(answer) => {
@@ -239,7 +238,7 @@ impl RedisBackend {
     ) -> Result<T, BackendError> {
         match timeout(Duration::from_secs(CALL_SECONDS), call).await {
             Ok(result) => result.map_err(|error| sort(doing, self.site(), error)),
-            Err(_) => Err(silent(doing, self.site(), CALL_SECONDS)),
+            Err(_) => Err(silent(doing, self.site(), Duration::from_secs(CALL_SECONDS))),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lock_core::{BackendError, BackendErrorKind as Kind};
 use redis::{ErrorKind, RedisError};
@@ -62,8 +63,9 @@ pub(crate) fn sort(doing: Doing, site: Site<'_>, error: RedisError) -> BackendEr
 }
 
 /// An error that has no cause but the clock.
-pub(crate) fn silent(doing: Doing, site: Site<'_>, seconds: u64) -> BackendError {
-    of(doing, site, doing.unclear(), &format!("no answer within {seconds} s"))
+pub(crate) fn silent(doing: Doing, site: Site<'_>, time: Duration) -> BackendError {
+    let why = format!("no answer within {:.1} s", time.as_secs_f64());
+    of(doing, site, doing.unclear(), &why)
 }
 
 /// An error that this crate has found by itself.

@@ -4,11 +4,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use lock_core::options::{check_namespace, read_password};
+use lock_core::options::{
+    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, UrlParts, check_namespace, connect_timeout,
+    read_password, unknown_option,
+};
 use lock_core::{BackendError, BackendErrorKind};
 use percent_encoding::percent_decode_str;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::backend::RedisBackend;
 use crate::servers::{Account, Address, Files, Sentinel, Servers};
@@ -49,6 +53,7 @@ impl RedisOptions {
     /// * `password-file`, which keeps the password out of the URL (see
     ///   [`password_file`](Self::password_file))
     /// * `socket`: the path of a Unix socket
+    /// * `connect-timeout`, in seconds; see [`connect_timeout`](Self::connect_timeout)
     /// * `ssl-ca`, `ssl-cert` and `ssl-key`: paths of PEM files, read whenever it connects. Without
     ///   `ssl-ca` the system's CAs are trusted.
     /// * `replicas`: see [`replicas`](Self::replicas)
@@ -59,23 +64,14 @@ impl RedisOptions {
     ///
     /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
     pub fn from_url(url: &str) -> Result<Self, BackendError> {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let UrlParts { scheme, user, hosts, rest } = UrlParts::split(url).map_err(bad)?;
         let is_tls = match scheme {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
             _ => return Err(bad("it does not begin with redis:// or rediss://")),
         };
-        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let (user, hosts) = match authority.rsplit_once('@') {
-            Some((user, hosts)) => (format!("{user}@"), hosts),
-            None => (String::new(), authority),
-        };
         let mut options: Option<Self> = None;
-        for host in hosts.split(',') {
-            if host.is_empty() && hosts.contains(',') {
-                return Err(bad("a host between its commas is empty"));
-            }
-            let host = if host.is_empty() { "localhost" } else { host };
+        for host in hosts {
             let url = Url::parse(&format!("redis://{user}{host}{rest}"))
                 .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
             let one = Self::from_one(&url, is_tls)?;
@@ -84,15 +80,12 @@ impl RedisOptions {
                 None => options = Some(one),
             }
         }
-        let options = options.ok_or_else(|| bad("it names no host"))?;
+        let options = options.expect("there is a host");
         options.check_url()?;
         Ok(options)
     }
 
     fn from_one(url: &Url, is_tls: bool) -> Result<Self, BackendError> {
-        if url.fragment().is_some() {
-            return Err(bad("it has a #: write %23"));
-        }
         let host = url.host_str().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let mut options = Self {
@@ -106,6 +99,7 @@ impl RedisOptions {
                 },
                 database: database(url.path())?,
                 sentinel: None,
+                connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             },
             namespace: None,
             replicas: 0,
@@ -114,7 +108,17 @@ impl RedisOptions {
         };
         let servers = &mut options.servers;
         let mut sentinel_user = None;
-        for (key, value) in url.query_pairs() {
+        // A plus is a plus: it may be in a path or a name.
+        let query = url.query().unwrap_or_default().replace('+', "%2B");
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&key) {
+                return Err(bad("it says the same option twice"));
+            }
+            seen.push(key.clone());
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(bad("an option of it is not UTF-8"));
+            }
             let value = value.into_owned();
             match &*key {
                 "namespace" => options.namespace = Some(value),
@@ -123,6 +127,9 @@ impl RedisOptions {
                 }
                 "password-file" => options.password_file = Some(value.into()),
                 "socket" => servers.socket = Some(value.into()),
+                "connect-timeout" => {
+                    servers.connect_timeout = connect_timeout(&value).map_err(|what| bad(&what))?;
+                }
                 "replicas" => {
                     options.replicas = value
                         .parse()
@@ -140,7 +147,7 @@ impl RedisOptions {
                     };
                     *files.slot(&key) = Some(value.into());
                 }
-                _ => return Err(bad(&format!("it has an option {key:?}, which is not known"))),
+                _ => return Err(bad(&unknown_option(&key))),
             }
         }
         match &mut servers.sentinel {
@@ -192,6 +199,18 @@ impl RedisOptions {
     #[must_use]
     pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.password_file = Some(path.into());
+        self
+    }
+
+    /// How long connecting may take, all servers and their addresses together, from looking up the
+    /// names to a connection on which something was answered; 10 s if it is not said, and never more
+    /// than 60 s.
+    ///
+    /// Of several servers each may take its share of what is left. While a client connects it can
+    /// renew no lease, so keep this well below the length of the leases.
+    #[must_use]
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.servers.connect_timeout = time.min(CONNECT_TIMEOUT_MAX);
         self
     }
 
@@ -346,6 +365,12 @@ mod tests {
             "",
             "redis:h",
             "mysql://u:secret@h/db",
+            "redis://u:/secret@h/0",
+            "redis://u:12/secret@h/0",
+            "redis://u:1?secret@h/0",
+            "redis://u:1?Xsecret=1",
+            "redis://u:secret@h/0?connect-timeout=0",
+            "redis://u:secret@h/0?namespace=a&namespace=b",
             "redis://u:secret@h,/1",
             "redis://u:secret@h:port/1",
             "redis://u:secret@h/one",

@@ -2,15 +2,22 @@
 
 use std::fmt;
 use std::fs;
+use std::future;
+use std::io;
+use std::iter;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lock_core::dial::{Addresses, DialError};
 use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::AsyncDNSResolver;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, cmd,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, cmd,
 };
+use tokio::time::Instant;
 
 /// A connection on which nothing arrives is asked by the system, from then on and so often, whether it
 /// still works.
@@ -59,6 +66,8 @@ pub(crate) struct Servers {
     pub(crate) account: Account,
     pub(crate) database: u32,
     pub(crate) sentinel: Option<Sentinel>,
+    /// How long connecting may take, all servers together.
+    pub(crate) connect_timeout: Duration,
 }
 
 /// Where a server is.
@@ -66,6 +75,15 @@ pub(crate) struct Servers {
 pub(crate) enum Place {
     Socket(PathBuf),
     Tcp(Address),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp(address) => write!(f, "{}:{}", address.host, address.port),
+        }
+    }
 }
 
 impl Servers {
@@ -79,8 +97,12 @@ impl Servers {
     }
 
     /// Connects to a server, as the user and in the database that are meant.
-    pub(crate) async fn connect(&self, place: &Place) -> RedisResult<MultiplexedConnection> {
-        let mut connection = self.dial(place).await?;
+    pub(crate) async fn connect(
+        &self,
+        place: &Place,
+        limit: Instant,
+    ) -> RedisResult<MultiplexedConnection> {
+        let mut connection = self.dial(place, limit).await?;
         authenticate(&mut connection, &self.account).await?;
         if self.database != 0 {
             cmd("SELECT").arg(self.database).query_async::<()>(&mut connection).await?;
@@ -103,8 +125,13 @@ impl Servers {
     }
 
     /// Asks a sentinel where the primary is.
-    pub(crate) async fn primary(&self, sentinel: &Sentinel, at: &Place) -> RedisResult<Place> {
-        let mut connection = self.dial(at).await?;
+    pub(crate) async fn primary(
+        &self,
+        sentinel: &Sentinel,
+        at: &Place,
+        limit: Instant,
+    ) -> RedisResult<Place> {
+        let mut connection = self.dial(at, limit).await?;
         authenticate(&mut connection, &sentinel.account).await?;
         let mut ask = cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinel.name);
@@ -116,12 +143,38 @@ impl Servers {
         Ok(Place::Tcp(Address { host, port }))
     }
 
-    async fn dial(&self, place: &Place) -> RedisResult<MultiplexedConnection> {
+    /// Connects to the first address of a server at which somebody answers.
+    async fn dial(&self, place: &Place, limit: Instant) -> RedisResult<MultiplexedConnection> {
         // The time limits are those of the calls.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let client = self.client(place, settings())?;
-        client.get_multiplexed_async_connection_with_config(&config).await
+        let Place::Tcp(Address { host, port }) = place else {
+            return client.get_multiplexed_async_connection_with_config(&config).await;
+        };
+        let failed = |error: DialError| RedisError::from(io::Error::other(error));
+        let addresses = Addresses::look_up(host, *port, limit).await.map_err(failed)?;
+        let connect = |address| {
+            let config = config.clone().set_dns_resolver(Only(address));
+            let client = &client;
+            async move {
+                let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+                let answered = match connected {
+                    Ok(mut connection) => match cmd("PING").query_async(&mut connection).await {
+                        // Whatever it says, it speaks.
+                        Ok(()) => Ok(connection),
+                        Err(error) if error.code().is_some() => Ok(connection),
+                        Err(error) => Err(error),
+                    },
+                    Err(error) => Err(error),
+                };
+                match answered {
+                    Err(error) if error.is_io_error() => Err(io::Error::other(error)),
+                    final_answer => Ok(final_answer),
+                }
+            }
+        };
+        addresses.race(limit, connect).await.map_err(failed)?
     }
 
     fn client(&self, place: &Place, settings: RedisConnectionInfo) -> RedisResult<Client> {
@@ -153,6 +206,20 @@ impl Servers {
             }
             _ => Client::open(info),
         }
+    }
+}
+
+/// A host that has this one address.
+struct Only(SocketAddr);
+
+impl AsyncDNSResolver for Only {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        _port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let only: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(iter::once(self.0));
+        Box::pin(future::ready(Ok(only)))
     }
 }
 

@@ -93,6 +93,10 @@ impl Server for Own {
         format!("redis://{address}?namespace={}", self.namespace)
     }
 
+    fn spec_by_name(&self, host: &str, port: u16) -> Option<String> {
+        Some(format!("redis://{host}:{port}?namespace={}", self.namespace))
+    }
+
     fn kill(&self) -> Result<(), Failure> {
         self.server.kill().map_err(|error| failure(&error))
     }
