@@ -77,7 +77,8 @@
 //! names sentinels, other hosts are servers or nodes. In a cluster all of a namespace is one key on one
 //! node, and clients follow it when it moves; the part of the key in braces decides the node.
 //!
-//! Connecting takes up to 5 s, over all hosts of the URL; a command whose answer does not come within 5
+//! Connecting takes up to 10 s, over all hosts of the URL and their addresses, unless
+//! [`connect-timeout`](RedisOptions::connect_timeout) says otherwise; a command whose answer does not come within 5
 //! s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
 //! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
 //!
