@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::statistics::Samples;
-use crate::store::{Server, counter};
+use crate::store::Server;
 use crate::worker::Worker;
 
 const PROCESSES: usize = 16;
@@ -31,8 +31,8 @@ pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure>
                 worker.hear()?;
             }
         }
-        let before = counter(&mut connection, "Questions").await?;
-        let updates = counter(&mut connection, "Com_update").await?;
+        let before = connection.statements().await?;
+        let updates = connection.writes().await?;
         for (index, worker) in workers.iter_mut().enumerate() {
             worker.tell(&match bell {
                 None => format!("naive {seconds}"),
@@ -41,8 +41,8 @@ pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure>
         }
         let samples: Vec<Vec<Duration>> =
             workers.iter_mut().map(Worker::hear_samples).collect::<Result<_, _>>()?;
-        let statements = counter(&mut connection, "Questions").await? - before;
-        let swaps = counter(&mut connection, "Com_update").await? - updates;
+        let statements = connection.statements().await? - before;
+        let swaps = connection.writes().await? - updates;
         let counts: Vec<usize> = samples.iter().map(Vec::len).collect();
         let sum: usize = counts.iter().sum();
         #[expect(clippy::cast_precision_loss, reason = "it is not that much")]

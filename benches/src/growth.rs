@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use lock_core::{Locks, MemoryBackend};
+use sqlx::mysql::MySqlConnection;
 use sqlx::{Executor, Row};
 
 use crate::Failure;
 use crate::single::{WARM_UP, compare};
 use crate::statistics::{Samples, ratio};
-use crate::store::{Server, counter, data, open};
+use crate::store::{Connection, Server, counter, open};
 
 pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure> {
     println!("\n## A table with many holds");
@@ -22,26 +23,17 @@ pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure>
         }))
         .await?;
         let mut connection = server.connect().await?;
-        let data = data(&mut connection, &namespace).await?;
+        let data = connection.data(&namespace).await?;
         let locks = open(&url, true)?;
         let count = if quick { 30 } else { 300 } / if holds > 1000 { 3 } else { 1 };
-        let written = counter(&mut connection, "Innodb_os_log_written").await?;
-        let logged = log_position(&mut connection).await;
+        let before = Logged::now(&mut connection).await?;
         let [acquire, bare_acquire, release, bare_release] =
             compare(server, &locks, &namespace, count).await?;
         let swaps = u64::try_from(4 * (count + WARM_UP))?;
-        let written = (counter(&mut connection, "Innodb_os_log_written").await? - written) / swaps;
-        let logged = match (logged, log_position(&mut connection).await) {
-            (Some((file, from)), Some((now, to))) if file == now => {
-                format!("{} bytes", (to - from) / swaps)
-            }
-            (Some(_), Some(_)) => "more than a file".into(),
-            _ => "no".into(),
-        };
+        let logged = Logged::now(&mut connection).await?.since(&before, swaps);
         println!(
             "{holds} holds: {} bytes, {} a hold; acquire {:.1?}, bare {:.1?}, {:.2} times; release \
-             {:.1?}, bare {:.1?}, {:.2} times; {written} bytes of redo log a swap, {logged} of \
-             binary log",
+             {:.1?}, bare {:.1?}, {:.2} times; {logged} a swap",
             data.len(),
             data.len() / holds,
             acquire.median(),
@@ -89,8 +81,47 @@ pub(crate) async fn measure_memory(quick: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a server has logged.
+enum Logged {
+    /// Bytes of its redo log, and how far its binary log is.
+    Sql(u64, Option<(String, u64)>),
+    /// Bytes of its append-only file.
+    Redis(u64),
+}
+
+impl Logged {
+    async fn now(connection: &mut Connection) -> Result<Self, Failure> {
+        Ok(match connection {
+            Connection::Sql(connection) => Self::Sql(
+                counter(connection, "Innodb_os_log_written").await?,
+                log_position(connection).await,
+            ),
+            Connection::Redis(_) => Self::Redis(connection.appended().await?),
+        })
+    }
+
+    fn since(&self, before: &Self, swaps: u64) -> String {
+        match (self, before) {
+            (Self::Sql(to, to_binary), Self::Sql(from, from_binary)) => {
+                let binary = match (from_binary, to_binary) {
+                    (Some((file, from)), Some((now, to))) if file == now => {
+                        format!("{} bytes", (to - from) / swaps)
+                    }
+                    (Some(_), Some(_)) => "more than a file".into(),
+                    _ => "no".into(),
+                };
+                format!("{} bytes of redo log and {binary} of binary log", (to - from) / swaps)
+            }
+            (Self::Redis(to), Self::Redis(from)) => {
+                format!("{} bytes of append-only file", to.saturating_sub(*from) / swaps)
+            }
+            _ => unreachable!("it is the same server"),
+        }
+    }
+}
+
 /// The file of the binary log that is written, and how far.
-async fn log_position(connection: &mut sqlx::mysql::MySqlConnection) -> Option<(String, u64)> {
+async fn log_position(connection: &mut MySqlConnection) -> Option<(String, u64)> {
     for statement in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
         if let Ok(Some(row)) = connection.fetch_optional(statement).await {
             return Some((row.try_get_unchecked(0).ok()?, row.try_get_unchecked(1).ok()?));

@@ -4,9 +4,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::single::Floor;
+use crate::floor::Floor;
 use crate::statistics::Samples;
-use crate::store::{Server, counter, data, open};
+use crate::store::{Server, open};
 use crate::worker::Worker;
 
 /// How many pairs of processes wait at a time.
@@ -22,30 +22,8 @@ pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure>
             }
             let rounds = if quick { rounds / 6 } else { rounds };
             let wait = Duration::from_millis(wait);
-            let mut pairs = Vec::new();
-            for _ in 0..PAIRS {
-                pairs.push(Worker::start_many(2, &server.fresh().0, bell)?);
-            }
-            let mut samples = Vec::new();
-            for pair in &mut pairs {
-                pair[0].tell("acquire app/blog")?;
-                pair[0].hear_time()?;
-            }
-            for _ in 0..rounds {
-                for pair in &mut pairs {
-                    pair[1].tell("acquire app/blog")?;
-                }
-                sleep(wait);
-                for pair in &mut pairs {
-                    // One after the other, so that the pairs do not disturb each other.
-                    pair[0].tell("release")?;
-                    let released = pair[0].hear_time()?;
-                    pair[0].hear()?;
-                    samples.push(pair[1].hear_time()?.saturating_sub(released));
-                    pair.reverse();
-                }
-            }
-            println!("  after {wait:?}: {}", Samples::new(samples));
+            let samples = hand_off(|| server.fresh().0, bell, wait, rounds)?;
+            println!("  after {wait:?}: {samples}");
             if bell && wait < Duration::from_secs(10) {
                 let mut floor = Floor::new(server, "{}").await?;
                 let mut samples = vec![floor.swap("{}").await?];
@@ -58,6 +36,39 @@ pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+/// From release called in one process to acquire returned in another, which has waited so long.
+pub(crate) fn hand_off(
+    fresh: impl Fn() -> String,
+    bell: bool,
+    wait: Duration,
+    rounds: usize,
+) -> Result<Samples, Failure> {
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        pairs.push(Worker::start_many(2, &fresh(), bell)?);
+    }
+    let mut samples = Vec::new();
+    for pair in &mut pairs {
+        pair[0].tell("acquire app/blog")?;
+        pair[0].hear_time()?;
+    }
+    for _ in 0..rounds {
+        for pair in &mut pairs {
+            pair[1].tell("acquire app/blog")?;
+        }
+        sleep(wait);
+        for pair in &mut pairs {
+            // One after the other, so that the pairs do not disturb each other.
+            pair[0].tell("release")?;
+            let released = pair[0].hear_time()?;
+            pair[0].hear()?;
+            samples.push(pair[1].hear_time()?.saturating_sub(released));
+            pair.reverse();
+        }
+    }
+    Ok(Samples::new(samples))
 }
 
 pub(crate) async fn measure_waiting(server: &Server, quick: bool) -> Result<(), Failure> {
@@ -79,23 +90,23 @@ pub(crate) async fn measure_waiting(server: &Server, quick: bool) -> Result<(), 
                 }
             }
             queue.close().await?;
-            let before = counter(&mut connection, "Questions").await?;
+            let before = connection.statements().await?;
             let begin = Instant::now();
             sleep(time);
-            let after = counter(&mut connection, "Questions").await?;
+            let after = connection.statements().await?;
             #[expect(clippy::cast_precision_loss, reason = "it is not that much")]
             let rate = (after - before) as f64 / begin.elapsed().as_secs_f64();
-            let writes = counter(&mut connection, "Com_update").await?;
+            let writes = connection.writes().await?;
             guard.release().await?;
             let times: Vec<Duration> =
                 workers.iter_mut().map(Worker::hear_time).collect::<Result<_, _>>()?;
             let in_order = times.is_sorted();
             let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
             let gaps = gaps.map(|gap| gap.saturating_sub(Duration::from_millis(20))).collect();
-            while data(&mut connection, &namespace).await?.contains("app/blog") {
+            while connection.data(&namespace).await?.contains("app/blog") {
                 sleep(Duration::from_millis(5));
             }
-            let writes = counter(&mut connection, "Com_update").await? - writes;
+            let writes = connection.writes().await? - writes;
             println!(
                 "  {waiters} waiting: {rate:.0} statements per second; {} writes for {} hand-offs, \
                  in order: {in_order}; from one to the next: {}",
@@ -106,5 +117,25 @@ pub(crate) async fn measure_waiting(server: &Server, quick: bool) -> Result<(), 
             locks.close().await?;
         }
     }
+    Ok(())
+}
+
+/// From `SIGKILL` of the holder to acquire returned in another process, which has waited.
+pub(crate) fn measure_recovery(fresh: impl Fn() -> String, quick: bool) -> Result<(), Failure> {
+    println!("\n## From SIGKILL of the holder to acquire returned in another process");
+    let mut samples = Vec::new();
+    for _ in 0..if quick { 20 } else { 100 } {
+        let [mut holder, mut waiter] = {
+            let url = fresh();
+            [Worker::start(&url, true)?, Worker::start(&url, true)?]
+        };
+        holder.tell("acquire app/blog")?;
+        holder.hear_time()?;
+        waiter.tell("acquire app/blog")?;
+        sleep(Duration::from_millis(100));
+        let killed = holder.kill()?;
+        samples.push(waiter.hear_time()?.saturating_sub(killed));
+    }
+    println!("{}", Samples::new(samples));
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
 
 mod contention;
+mod files;
+mod floor;
 mod growth;
 mod handoff;
 mod single;
@@ -13,7 +15,6 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lock_servers::Kind;
 
 use crate::store::Server;
 
@@ -27,8 +28,12 @@ struct Arguments {
     /// What to measure; everything, if nothing is named.
     #[arg(value_parser = FIGURES)]
     figures: Vec<String>,
-    /// On which servers.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "mariadb", "mysql"])]
+    /// On which servers, and in which files.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values = ["memory", "flock", "excl", "sqlite", "mariadb", "mysql", "redis", "valkey"]
+    )]
     servers: Vec<String>,
     /// More arguments for the servers.
     #[arg(long, allow_hyphen_values = true)]
@@ -38,7 +43,8 @@ struct Arguments {
     quick: bool,
 }
 
-const FIGURES: [&str; 6] = ["single", "tasks", "handoff", "waiting", "contention", "growth"];
+const FIGURES: [&str; 7] =
+    ["single", "tasks", "handoff", "recovery", "waiting", "contention", "growth"];
 
 fn main() -> ExitCode {
     if env::var_os(worker::VARIABLE).is_some() {
@@ -62,16 +68,23 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.servers.iter().any(|name| name == "memory") {
         runtime.block_on(growth::measure_memory(arguments.quick))?;
     }
-    for kind in Kind::ALL {
-        if !arguments.servers.iter().any(|name| name == kind.name()) {
+    let is_wanted = |figure: &str| {
+        arguments.figures.is_empty() || arguments.figures.iter().any(|name| name == figure)
+    };
+    for kind in files::Kind::ALL {
+        if arguments.servers.iter().any(|name| name == kind.name()) {
+            runtime.block_on(files::measure(kind, is_wanted, arguments.quick))?;
+        }
+    }
+    for name in Server::ALL {
+        if !arguments.servers.iter().any(|wanted| wanted == name) {
             continue;
         }
         let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
-        let server = runtime.block_on(Server::start(kind, &more))?;
-        println!("# {kind} {}", server.version);
+        let server = runtime.block_on(Server::start(name, &more))?;
+        println!("# {}", server.name);
         for figure in FIGURES {
-            let wanted = &arguments.figures;
-            if !wanted.is_empty() && !wanted.iter().any(|name| name == figure) {
+            if !is_wanted(figure) {
                 continue;
             }
             runtime.block_on(async {
@@ -81,6 +94,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     "handoff" => handoff::measure(&server, arguments.quick).await,
                     "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
                     "contention" => contention::measure(&server, arguments.quick).await,
+                    "recovery" => handoff::measure_recovery(|| server.fresh().0, arguments.quick),
                     _ => growth::measure(&server, arguments.quick).await,
                 }
             })?;

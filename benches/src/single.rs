@@ -5,53 +5,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use lock_core::Locks;
-use sqlx::mysql::MySqlConnection;
 
 use crate::Failure;
+use crate::floor::Floor;
 use crate::statistics::{Samples, ratio};
-use crate::store::{Server, counter, data, open};
+use crate::store::{Server, open};
 
 /// So many rounds are not counted.
 pub(crate) const WARM_UP: usize = 30;
-
-/// The statement that a swap consists of, on a row of its own.
-pub(crate) struct Floor {
-    connection: MySqlConnection,
-    id: String,
-    version: u64,
-}
-
-impl Floor {
-    pub(crate) async fn new(server: &Server, data: &str) -> Result<Self, Failure> {
-        let (_, id) = server.fresh();
-        let mut connection = server.connect().await?;
-        sqlx::query("INSERT INTO interlock (version, data, id) VALUES (1, ?, ?)")
-            .bind(data)
-            .bind(id.as_bytes())
-            .execute(&mut connection)
-            .await?;
-        Ok(Self { connection, id, version: 1 })
-    }
-
-    /// How long one takes.
-    pub(crate) async fn swap(&mut self, data: &str) -> Result<Duration, Failure> {
-        let start = Instant::now();
-        let done =
-            sqlx::query("UPDATE interlock SET version = ?, data = ? WHERE id = ? AND version = ?")
-                .bind(self.version + 1)
-                .bind(data)
-                .bind(self.id.as_bytes())
-                .bind(self.version)
-                .execute(&mut self.connection)
-                .await?;
-        let took = start.elapsed();
-        if done.rows_affected() != 1 {
-            return Err("the bare swap changed nothing".into());
-        }
-        self.version += 1;
-        Ok(took)
-    }
-}
 
 /// How long acquiring, releasing and their bare statements take, in turns.
 pub(crate) async fn compare(
@@ -62,9 +23,9 @@ pub(crate) async fn compare(
 ) -> Result<[Samples; 4], Failure> {
     let mut connection = server.connect().await?;
     let guard = locks.acquire("app/blog").await?;
-    let held = data(&mut connection, namespace).await?;
+    let held = connection.data(namespace).await?;
     guard.release().await?;
-    let free = data(&mut connection, namespace).await?;
+    let free = connection.data(namespace).await?;
     let mut floor = Floor::new(server, &free).await?;
     let mut samples = [const { Vec::new() }; 4];
     for index in 0..count + WARM_UP {
@@ -112,7 +73,7 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
         let (url, _) = server.fresh();
         let locks = open(&url, true)?;
         let mut connection = server.connect().await?;
-        let before = counter(&mut connection, "Com_update").await?;
+        let before = connection.writes().await?;
         let begin = Instant::now();
         let counts = try_join_all((0..tasks).map(|task| {
             let locks = locks.clone();
@@ -127,7 +88,7 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
         }))
         .await?;
         let rate = f64::from(counts.iter().sum::<u32>()) / begin.elapsed().as_secs_f64();
-        let swaps = counter(&mut connection, "Com_update").await? - before;
+        let swaps = connection.writes().await? - before;
         let times = rate / *alone.get_or_insert(rate);
         println!(
             "{tasks} tasks: {rate:.0} acquired and released per second, {times:.1} times; \
@@ -135,15 +96,13 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
         );
         locks.close().await?;
     }
-    let peer = match peers(&server.url(), time) {
-        Ok(rate) => format!("{rate} per second"),
-        Err(error) => format!("not measured, {error}"),
-    };
-    println!("64 tasks with distributed-lock-mysql, 10 connections: {peer}");
+    if server.is_sql() {
+        println!("64 tasks with distributed-lock-mysql, 10 connections: {}", peer(server, time));
+    }
     let (url, _) = server.fresh();
     let locks = open(&url, true)?;
     let mut connection = server.connect().await?;
-    let before = counter(&mut connection, "Threads_connected").await?;
+    let before = connection.connections().await?;
     let start = Instant::now();
     let guards = try_join_all((0..10_000).map(|number| {
         let locks = locks.clone();
@@ -151,7 +110,7 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
     }))
     .await?;
     let took = start.elapsed();
-    let after = counter(&mut connection, "Threads_connected").await?;
+    let after = connection.connections().await?;
     println!(
         "{} locks held at once: {} connection, taken in {took:.1?}",
         guards.len(),
@@ -160,6 +119,13 @@ pub(crate) async fn measure_tasks(server: &Server, quick: bool) -> Result<(), Fa
     drop(guards);
     locks.close().await?;
     Ok(())
+}
+
+fn peer(server: &Server, time: Duration) -> String {
+    match peers(&server.url(), time) {
+        Ok(rate) => format!("{rate} per second"),
+        Err(error) => format!("not measured, {error}"),
+    }
 }
 
 /// What the peers get done, which are in a workspace of their own.

@@ -55,6 +55,13 @@ impl Worker {
         Ok(Duration::from_nanos(self.hear()?.parse()?))
     }
 
+    /// Ends it by `SIGKILL`, and says when.
+    pub(crate) fn kill(mut self) -> Result<Duration, Failure> {
+        let killed = now();
+        self.process.kill()?;
+        Ok(killed)
+    }
+
     /// The next line, as durations.
     pub(crate) fn hear_samples(&mut self) -> Result<Vec<Duration>, Failure> {
         let line = self.hear()?;
@@ -70,9 +77,9 @@ impl Drop for Worker {
     }
 }
 
-fn now() -> u128 {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::try_from(time).unwrap_or_default().as_nanos()
+/// The time on the clock that all processes of this host share.
+pub(crate) fn now() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
 
 fn say(what: impl std::fmt::Display) -> Result<(), Failure> {
@@ -100,17 +107,17 @@ pub(crate) fn run() -> Result<(), Failure> {
             // Waits for the lock.
             ["acquire", name] => {
                 guard = Some(runtime.block_on(open_locks()?.acquire(name))?);
-                say(now())?;
+                say(now().as_nanos())?;
             }
             ["release"] => {
-                say(now())?;
+                say(now().as_nanos())?;
                 runtime.block_on(guard.take().ok_or("nothing is held")?.release())?;
                 say("released")?;
             }
             // Waits for the lock, and gives it back after a while.
             ["hold", name, milliseconds] => {
                 let guard = runtime.block_on(open_locks()?.acquire(name))?;
-                say(now())?;
+                say(now().as_nanos())?;
                 std::thread::sleep(Duration::from_millis(milliseconds.parse()?));
                 runtime.block_on(guard.release())?;
             }

@@ -47,6 +47,7 @@
 //! - `dial`: connects to host names that have several addresses, for backends of stores on a network.
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
 //!   a clock that a test moves.
+//! - `files`: what backends share whose stores are made of files; for their authors, on Unix.
 //! - `failpoints`: points at which a test kills or stops its process, for the conformance suite. It
 //!   changes nothing until the environment of the process says so; not meant for production.
 
@@ -62,11 +63,14 @@ mod error;
 pub mod failpoint;
 #[cfg(not(feature = "failpoints"))]
 mod failpoint;
+#[cfg(all(unix, feature = "files"))]
+pub mod files;
 mod guard;
 mod ids;
 mod locks;
 mod memory;
 mod name;
+pub mod options;
 pub mod process;
 mod request;
 pub mod table;

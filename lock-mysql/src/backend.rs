@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::options::all_failed;
+use lock_core::options::read_password;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::error::{Doing, Site, all_failed, apart, is_missing_table, out_of_reach, silent, sort};
+use crate::error::{Doing, Site, apart, is_missing_table, out_of_reach, silent, sort};
 use crate::options::{MySqlOptions, address};
-use crate::password;
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
 use crate::way::Way;
@@ -189,7 +190,7 @@ impl MySqlBackend {
                 Err(error) => failures.push((address(&self.servers[index]), error)),
             }
         }
-        Err(all_failed(&self.store, failures))
+        Err(all_failed(&format!("cannot connect to {}", self.store), failures))
     }
 
     /// Connects to a server that serves and can be written, within that time.
@@ -213,7 +214,7 @@ impl MySqlBackend {
     ) -> Result<Session, BackendError> {
         let limit = Instant::now() + time;
         let server = &match &self.password_file {
-            Some(path) => server.clone().password(&password::read(path)?),
+            Some(path) => server.clone().password(&read_password(path)?),
             None => server.clone(),
         };
         let way = Way::find(server, limit).await;

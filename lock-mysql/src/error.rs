@@ -1,6 +1,5 @@
 //! What errors of the server and of the way to it mean for a swap, and what to do about them.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -73,38 +72,6 @@ pub(crate) fn silent(doing: Doing, store: &str, time: Duration) -> BackendError 
 pub(crate) fn out_of_reach(store: &str, error: DialError) -> BackendError {
     BackendError::new(Kind::Unavailable, format!("cannot connect to {store}")).with_source(error)
 }
-
-/// What came of all servers of a URL, which are one at least.
-///
-/// As long as one of them is merely out of reach it may come back and serve, whatever is wrong with
-/// the others.
-pub(crate) fn all_failed(store: &str, mut failures: Vec<(String, BackendError)>) -> BackendError {
-    let hope = failures.iter().position(|(_, error)| error.kind() != Kind::Misconfigured);
-    if failures.len() == 1 {
-        return failures.remove(0).1;
-    }
-    let hosts = failures.iter().map(|(host, error)| {
-        let mut text = error.to_string();
-        let plain = format!("cannot connect to {store}");
-        if let Some(rest) = text.strip_prefix(&plain) {
-            text = rest.trim_start_matches(": ").to_owned();
-        }
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = if text.is_empty() { cause.to_string() } else { format!("{text}: {cause}") };
-            source = cause.source();
-        }
-        format!("{host}: {text}")
-    });
-    let hosts = AllFailed(hosts.collect::<Vec<_>>().join("; "));
-    let (_, error) = failures.swap_remove(hope.unwrap_or(0));
-    BackendError::new(error.kind(), error.to_string()).with_source(hosts)
-}
-
-/// What came of each of several servers.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct AllFailed(String);
 
 /// A server that could be asked, and must not be believed.
 pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {

@@ -58,6 +58,10 @@
 //! 5 s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
 //! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
 //!
+//! Small packets are sent at once (`TCP_NODELAY`). sqlx 0.9 leaves that out, so it is set on a copy of the
+//! connection's descriptor, for which Linux needs `pidfd_getfd`. Container engines may forbid that (it
+//! takes `CAP_SYS_PTRACE` with some): then statements of several packets may take up to 40 ms longer.
+//!
 //! # Replication and failover
 //!
 //! * **Galera** and **Group Replication** (one primary or several): name all nodes in the URL, in any
@@ -69,8 +73,17 @@
 //!   it. A replica that takes over may lack the last changes: a lock that was granted just before is
 //!   then forgotten, its holder is told so as soon as it looks, and its fence still protects what checks
 //!   it. Do not use such a pair of hosts in one URL.
+//! * **A server that is read-only**, or apart from its cluster, is not even read, also when it is the only
+//!   one that the URL names: it may have stopped being the primary, and know only the past. The
+//!   error says so, and the next call connects anew, wherever the name leads by then.
 //! * **A proxy or load balancer** in front is fine if it sends all statements of a connection to one
 //!   server that can be written; a lock does not depend on the connection.
+//!
+//! # Making a backup
+//!
+//! `mysqldump --single-transaction`, `mariabackup` and the like go along with locks. What stops all writes
+//! (`FLUSH TABLES WITH READ LOCK`, a dump that locks all tables) stops renewals too: where that takes
+//! longer than a lease, locks are lost, and their holders are told.
 //!
 //! # Restoring a backup
 //!
@@ -116,7 +129,6 @@ pub mod fence;
 mod inspect;
 mod member;
 mod options;
-mod password;
 mod session;
 mod socket;
 mod table;

@@ -18,8 +18,9 @@ pub(crate) async fn is_apart(
 
 /// Whether this is a node of Galera that does not see more than half of the nodes.
 async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    // Also before a swap, which would find an old version, and so a conflict where there is none.
-    let ready = "SET @@session.wsrep_sync_wait = 3; SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'";
+    // Waits also before a swap, which would find an old version, and so a conflict where there is none.
+    let ready = "SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'; \
+                 SET @@session.wsrep_sync_wait = 3";
     let rows = connection.fetch_all(ready).await?;
     let [node, ready, ..] = &rows[..] else { return Ok(false) };
     let is_ready = ready.try_get_unchecked::<&str, _>(1)? == "ON";

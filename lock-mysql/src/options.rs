@@ -6,20 +6,20 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lock_core::options::{
+    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, UrlParts, connect_timeout, unknown_option,
+};
+use lock_core::options::{check_namespace, read_password};
 use lock_core::{BackendError, BackendErrorKind};
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
 use url::{Url, form_urlencoded};
 
 use crate::backend::MySqlBackend;
-use crate::password;
 use crate::table::Table;
 
 const DEFAULT_NAMESPACE: &str = "default";
-const NAMESPACE_BYTES_MAX: usize = 255;
 const DEFAULT_PORT: u16 = 3306;
-const CONNECT_TIMEOUT_MAX: Duration = Duration::from_mins(1);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to make a [`MySqlBackend`].
 ///
@@ -80,34 +80,12 @@ impl MySqlOptions {
     ///
     /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
     pub fn from_url(url: &str) -> Result<Self, BackendError> {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let UrlParts { scheme, user, hosts, rest } = UrlParts::split(url).map_err(bad)?;
         if !matches!(scheme, "mysql" | "mariadb") {
             return Err(bad("it does not begin with mysql://"));
         }
-        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        // What was meant for a password would be taken for a database or an option, and be shown.
-        if rest.contains('@') {
-            return Err(bad(
-                "there is an @ after a / or ?: in a password write %2F for / and %3F for ?, \
-                            anywhere else %40 for @",
-            ));
-        }
-        if !authority.is_ascii() {
-            return Err(bad(
-                "it has other characters than ASCII before the database: write %XX in user \
-                            and password, and the xn-- form of the host",
-            ));
-        }
-        let (user, hosts) = match authority.rsplit_once('@') {
-            Some((user, hosts)) => (format!("{user}@"), hosts),
-            None => (String::new(), authority),
-        };
         let mut options: Option<Self> = None;
-        for host in hosts.split(',') {
-            if host.is_empty() && hosts.contains(',') {
-                return Err(bad("a host between its commas is empty"));
-            }
-            let host = if host.is_empty() { "localhost" } else { host };
+        for host in hosts {
             let url = Url::parse(&format!("mysql://{user}{host}{rest}"))
                 .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
             let one = Self::from_one(&url)?;
@@ -116,7 +94,7 @@ impl MySqlOptions {
                 None => options = Some(one),
             }
         }
-        let options = options.ok_or_else(|| bad("it names no host"))?;
+        let options = options.expect("there is a host");
         if options.servers.len() > 1 && options.servers[0].get_socket().is_some() {
             return Err(bad("it has several hosts and a socket, which is on one"));
         }
@@ -124,9 +102,6 @@ impl MySqlOptions {
     }
 
     fn from_one(url: &Url) -> Result<Self, BackendError> {
-        if url.fragment().is_some() {
-            return Err(bad("it has a #: write %23"));
-        }
         let mut plain = url.clone();
         plain.set_query(None);
         let server = MySqlConnectOptions::from_url(&plain)
@@ -164,7 +139,7 @@ impl MySqlOptions {
                 }
                 "socket" => taken.socket(&*value),
                 "connect-timeout" => {
-                    options.connect_timeout = seconds(&value)?;
+                    options.connect_timeout = connect_timeout(&value).map_err(|what| bad(&what))?;
                     taken
                 }
                 "ssl-mode" | "sslmode" => {
@@ -183,11 +158,7 @@ impl MySqlOptions {
                     options.ssl_files.push(("ssl-key", PathBuf::from(&*value)));
                     taken.ssl_client_key(&*value)
                 }
-                // What is no word may be a part of a password.
-                _ if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => {
-                    return Err(bad(&format!("it has an option {key:?}, which is not known")));
-                }
-                _ => return Err(bad("it has an option that is not known")),
+                _ => return Err(bad(&unknown_option(&key))),
             };
         }
         let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
@@ -276,7 +247,7 @@ impl MySqlOptions {
         check_namespace(&namespace)?;
         let table = Table::new(&self.table)?;
         if let Some(path) = &self.password_file {
-            password::read(path)?;
+            read_password(path)?;
         }
         for (option, path) in &self.ssl_files {
             if let Err(error) = File::open(path) {
@@ -340,13 +311,6 @@ impl fmt::Debug for MySqlOptions {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, BackendError> {
-    match text.parse() {
-        Ok(seconds @ 1..=60) => Ok(Duration::from_secs(seconds)),
-        _ => Err(bad(&format!("its connect-timeout is {text:?}: write 1 to 60, in seconds"))),
-    }
-}
-
 fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
     let mode = text.to_ascii_lowercase().replace('_', "-");
     Ok(match &*mode {
@@ -367,20 +331,6 @@ fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
 fn bad(what: &str) -> BackendError {
     let message = format!("cannot use the mysql: URL: {what}");
     BackendError::new(BackendErrorKind::Misconfigured, message)
-}
-
-fn check_namespace(namespace: &str) -> Result<(), BackendError> {
-    let bytes = namespace.len();
-    let what = match namespace.chars().find(|c| c.is_control()) {
-        Some(c) => format!("has the control character {c:?}"),
-        None if bytes == 0 => "is empty".into(),
-        None if bytes > NAMESPACE_BYTES_MAX => {
-            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
-        }
-        None => return Ok(()),
-    };
-    let message = format!("cannot use the namespace {namespace:?}: it {what}");
-    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
 }
 
 #[cfg(test)]

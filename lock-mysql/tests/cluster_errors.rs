@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use lock_core::{BackendError, BackendErrorKind as Kind, LockBackend, Swap, Version};
 use lock_mysql::MySqlBackend;
 use lock_servers::{Cluster, ClusterKind};
-use sqlx::mysql::MySqlDatabaseError;
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::{ConnectOptions, Executor, Row};
 
 use support::create_database;
 
@@ -20,7 +21,7 @@ use support::create_database;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A cluster of this kind with a cell in it, and a backend for each node alone.
-fn on(kind: ClusterKind, test: impl AsyncFnOnce(&Cluster, &[MySqlBackend])) {
+fn on(kind: ClusterKind, test: impl AsyncFnOnce(&Cluster, &str, &[MySqlBackend])) {
     if env::var_os("INTERLOCK_CLUSTERS").is_none() {
         println!("INTERLOCK_CLUSTERS is not set: nothing is done");
         return;
@@ -34,7 +35,7 @@ fn on(kind: ClusterKind, test: impl AsyncFnOnce(&Cluster, &[MySqlBackend])) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         swap(&nodes[0], 0, 1).await.unwrap();
-        test(&cluster, &nodes).await;
+        test(&cluster, &name, &nodes).await;
     });
 }
 
@@ -50,7 +51,7 @@ fn number(error: &BackendError) -> Option<u16> {
 /// Two nodes swap the same version at once, again and again, until they have met in every way that
 /// their cluster has words for.
 fn race(kind: ClusterKind, wanted: &[u16]) {
-    on(kind, async |_, nodes| {
+    on(kind, async |_, _, nodes| {
         let mut seen: BTreeMap<u16, usize> = BTreeMap::new();
         let end = Instant::now() + PATIENCE;
         while !wanted.iter().any(|number| seen.contains_key(number)) {
@@ -82,24 +83,38 @@ fn who_loses_a_race_between_members_of_a_group_is_told_so() {
 
 #[test]
 fn a_node_without_a_quorum_is_not_to_be_used() {
-    on(ClusterKind::Galera, async |cluster, nodes| {
+    on(ClusterKind::Galera, async |cluster, name, nodes| {
         for node in &cluster.nodes()[1..] {
             node.stop();
         }
+        let left = format!("{}/{name}", cluster.nodes()[0].url()).parse::<MySqlConnectOptions>();
+        let left = left.unwrap();
+        let mut left = left.connect().await.unwrap();
         let end = Instant::now() + PATIENCE;
-        loop {
+        while left
+            .fetch_one("SHOW GLOBAL STATUS LIKE 'wsrep_ready'")
+            .await
+            .unwrap()
+            .try_get_unchecked::<String, _>(1)
+            .unwrap()
+            == "ON"
+        {
             assert!(Instant::now() < end, "the node that is left has not noticed");
-            match swap(&nodes[0], 1, 2).await {
-                Err(error) if number(&error) == Some(1047) => {
-                    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
-                    break;
-                }
-                Err(error) => println!("{:?} {:?}: {error}", error.kind(), number(&error)),
-                Ok(swapped) => assert_eq!(swapped, Swap::Conflict, "nobody can confirm it"),
-            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        // What it says to whoever does not wait for the others, and to whoever does.
+        let error = left.execute("UPDATE interlock SET version = 9").await.unwrap_err();
+        let error = error.as_database_error().unwrap();
+        assert_eq!(error.try_downcast_ref::<MySqlDatabaseError>().unwrap().number(), 1047);
+        let error = swap(&nodes[0], 1, 2).await.unwrap_err();
+        assert!(matches!(number(&error), Some(1047 | 1205)), "{error:?}");
+        assert!(matches!(error.kind(), Kind::Busy | Kind::Unavailable), "{error:?}");
+        // Reading tells that it is not to be used, on the connection that it has and on a new one.
         let error = nodes[0].load().await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+        let error = nodes[0].load().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+        assert!(error.to_string().contains("apart from its cluster"), "{error}");
         for node in &cluster.nodes()[1..] {
             node.go_on();
         }

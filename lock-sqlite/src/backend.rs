@@ -5,13 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lock_core::files::Audience;
+use lock_core::options::check_namespace;
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 
 use crate::cell::{Cell, judge, may_pass};
 use crate::file::{Identity, StoreFile};
 
 const DEFAULT_NAMESPACE: &str = "default";
-const NAMESPACE_BYTES_MAX: usize = 255;
 
 /// Opening is tried again while somebody else makes the same store, or the files beside it.
 const OPENING_ATTEMPTS: usize = 5;
@@ -46,19 +47,13 @@ pub struct SqliteBackend {
 pub struct SqliteOptions {
     path: PathBuf,
     namespace: String,
-    group_access: bool,
-    group_id: Option<u32>,
+    audience: Audience,
 }
 
 impl SqliteOptions {
     /// Options for the store at this path: namespace `default`, for this user alone.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            namespace: DEFAULT_NAMESPACE.into(),
-            group_access: false,
-            group_id: None,
-        }
+        Self { path: path.into(), namespace: DEFAULT_NAMESPACE.into(), audience: Audience::OWNER }
     }
 
     /// Which cell of the file to use: 1 to 255 bytes without control characters, compared byte for
@@ -72,15 +67,15 @@ impl SqliteOptions {
     /// Lets the group use what is created: the file with mode 0660, its directory with 02770.
     #[must_use]
     pub fn group_access(mut self, group_access: bool) -> Self {
-        self.group_access = group_access;
+        self.audience = if group_access { Audience::GROUP } else { Audience::OWNER };
         self
     }
 
     /// The group that owns what is created, by its number; grants it access.
     #[must_use]
     pub fn group_id(mut self, group_id: u32) -> Self {
-        self.group_id = Some(group_id);
-        self.group_access(true)
+        self.audience = Audience::group(group_id);
+        self
     }
 
     /// Opens the store; creates the file, and the directories that lead to it, if they are missing.
@@ -94,7 +89,7 @@ impl SqliteOptions {
     pub fn open(self) -> Result<SqliteBackend, BackendError> {
         check_namespace(&self.namespace)?;
         let backend = SqliteBackend {
-            file: StoreFile::new(&self.path, self.group_access, self.group_id)?,
+            file: StoreFile::new(&self.path, self.audience)?,
             namespace: self.namespace,
             open: Mutex::new(None),
         };
@@ -266,20 +261,6 @@ struct Open {
 fn is_sound<T>(result: &Result<T, BackendError>) -> bool {
     use BackendErrorKind::{Busy, TooLarge};
     result.as_ref().map_or_else(|e| matches!(e.kind(), Busy | TooLarge), |_| true)
-}
-
-fn check_namespace(namespace: &str) -> Result<(), BackendError> {
-    let bytes = namespace.len();
-    let what = match namespace.chars().find(|c| c.is_control()) {
-        Some(c) => format!("has the control character {c:?}"),
-        None if bytes == 0 => "is empty".into(),
-        None if bytes > NAMESPACE_BYTES_MAX => {
-            format!("has {bytes} bytes; {NAMESPACE_BYTES_MAX} are allowed")
-        }
-        None => return Ok(()),
-    };
-    let message = format!("cannot use the namespace {namespace:?}: it {what}");
-    Err(BackendError::new(BackendErrorKind::Misconfigured, message))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The file of a store: made with tight modes, refused where it is not safe, known by its inode.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use lock_core::files::{self, Audience};
 use lock_core::{BackendError, BackendErrorKind};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
@@ -14,8 +15,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub(crate) struct StoreFile {
     path: PathBuf,
-    group_access: bool,
-    group_id: Option<u32>,
+    audience: Audience,
 }
 
 /// The database, its log and the log's index, by device and inode.
@@ -35,17 +35,13 @@ impl Identity {
 }
 
 impl StoreFile {
-    pub(crate) fn new(
-        path: &Path,
-        group_access: bool,
-        group_id: Option<u32>,
-    ) -> Result<Self, BackendError> {
+    pub(crate) fn new(path: &Path, audience: Audience) -> Result<Self, BackendError> {
         if path.file_name().is_none() {
             return Err(misconfigured(format!("{} is not the path of a file", path.display())));
         }
         // The working directory may change later, and must not take the store with it.
-        let path = std::path::absolute(path).map_err(|e| io_error("find", path, e))?;
-        Ok(Self { path, group_access, group_id })
+        let path = std::path::absolute(path).map_err(|e| files::error("find", path, e))?;
+        Ok(Self { path, audience })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,8 +54,8 @@ impl StoreFile {
     /// locks that this process has on it, those of SQLite as well.
     pub(crate) fn prepare(&self) -> Result<PathBuf, BackendError> {
         let dir = self.directory();
-        self.make_directory(dir)?;
-        let dir = fs::canonicalize(dir).map_err(|e| io_error("find", dir, e))?;
+        self.audience.make_directory(dir)?;
+        let dir = fs::canonicalize(dir).map_err(|e| files::error("find", dir, e))?;
         refuse_network(&dir)?;
         let path = dir.join(self.path.file_name().unwrap_or_default());
         if matches!(fs::symlink_metadata(&path), Err(e) if e.kind() == io::ErrorKind::NotFound) {
@@ -73,7 +69,7 @@ impl StoreFile {
     /// Refuses a store that others can play tricks with, or that we cannot write.
     pub(crate) fn check(&self) -> Result<(), BackendError> {
         let dir = self.directory();
-        let dir_metadata = fs::metadata(dir).map_err(|e| io_error("find", dir, e))?;
+        let dir_metadata = fs::metadata(dir).map_err(|e| files::error("find", dir, e))?;
         if !dir_metadata.is_dir() {
             return Err(misconfigured(format!("{} is not a directory", dir.display())));
         }
@@ -97,7 +93,7 @@ impl StoreFile {
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(io_error("look at", &path, e)),
+                Err(e) => return Err(files::error("look at", &path, e)),
             }
         }
         Ok(())
@@ -122,44 +118,18 @@ impl StoreFile {
         path.into()
     }
 
-    fn make_directory(&self, dir: &Path) -> Result<(), BackendError> {
-        if dir.exists() {
-            return Ok(());
-        }
-        let parent = dir.parent().unwrap_or(Path::new("/"));
-        self.make_directory(parent)?;
-        let made = || -> io::Result<()> {
-            DirBuilder::new().mode(0o700).create(dir)?;
-            if self.group_access {
-                // The set-group-id bit gives the log and its index the group of the directory.
-                chown(dir, None, self.group_id)?;
-                fs::set_permissions(dir, Permissions::from_mode(0o2770))?;
-            }
-            // A store that is durable needs a directory that is.
-            File::open(parent)?.sync_all()
-        };
-        match made() {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result.map_err(|e| io_error("create the directory", dir, e)),
-        }
-    }
-
     /// Makes the empty file under another name first, so that nobody sees it with other rights.
     ///
     /// Its name becomes durable with the first swap: SQLite then syncs the directory for its log.
     fn make_file(&self, dir: &Path, path: &Path) -> Result<(), BackendError> {
         let made = || -> io::Result<()> {
             let file = tempfile::Builder::new().prefix(".locks-").tempfile_in(dir)?;
-            if self.group_access {
-                fchown(file.as_file(), None, self.group_id)?;
-            }
-            let mode = if self.group_access { 0o660 } else { 0o600 };
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+            self.audience.give(file.as_file())?;
             Ok(file.into_temp_path().persist_noclobber(path)?)
         };
         match made() {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result.map_err(|e| io_error("create the store", path, e)),
+            result => result.map_err(|e| files::error("create the store", path, e)),
         }
     }
 }
@@ -211,13 +181,9 @@ fn refuse_unwritable(path: &Path, access: Access) -> Result<(), BackendError> {
 }
 
 /// Refuses file systems on which other hosts can write and the log's shared memory is not shared.
-#[cfg(target_os = "linux")]
 fn refuse_network(path: &Path) -> Result<(), BackendError> {
-    let file_system = rustix::fs::statfs(path)
-        .map_err(|e| io_error("find the file system of", path, e.into()))?;
-    // Magic numbers have 32 bits, whatever the width and the sign of the field.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    match network_name(file_system.f_type as u32) {
+    let found = files::network_file_system(path);
+    match found.map_err(|e| files::error("find the file system of", path, e))? {
         None => Ok(()),
         Some(name) => Err(misconfigured(format!(
             "cannot keep a store in {}, which is on {name}: SQLite's write-ahead log needs memory \
@@ -227,64 +193,6 @@ fn refuse_network(path: &Path) -> Result<(), BackendError> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn refuse_network(_: &Path) -> Result<(), BackendError> {
-    Ok(())
-}
-
-/// The name of a file system that may be shared between kernels, by its magic number.
-#[cfg(target_os = "linux")]
-fn network_name(magic: u32) -> Option<&'static str> {
-    Some(match magic {
-        0x6969 => "NFS",
-        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => "CIFS/SMB",
-        0x0102_1997 => "9p",
-        0x5346_414F | 0x6B41_4653 => "AFS",
-        0x00C3_6400 => "CephFS",
-        0x0BD0_0BD0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        0x1983_0326 => "BeeGFS",
-        0x7375_7245 => "Coda",
-        0x0116_1970 => "GFS2",
-        0x7461_636F => "OCFS2",
-        0x786F_4256 => "a VirtualBox shared folder",
-        0xBACB_ACBC => "a VMware shared folder",
-        // It may be sshfs or virtiofs, and the kernel does not say.
-        0x6573_5546 => "FUSE",
-        _ => return None,
-    })
-}
-
 fn misconfigured(message: String) -> BackendError {
     BackendError::new(BackendErrorKind::Misconfigured, message)
-}
-
-fn io_error(operation: &str, path: &Path, error: io::Error) -> BackendError {
-    use io::ErrorKind as E;
-    let kind = match error.kind() {
-        E::PermissionDenied
-        | E::ReadOnlyFilesystem
-        | E::NotADirectory
-        | E::InvalidInput
-        | E::InvalidFilename
-        | E::Unsupported => BackendErrorKind::Misconfigured,
-        _ => BackendErrorKind::Unavailable,
-    };
-    BackendError::new(kind, format!("cannot {operation} {}", path.display())).with_source(error)
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::network_name;
-
-    #[test]
-    fn shared_file_systems_are_known_and_local_ones_pass() {
-        for magic in [0x6969, 0x0102_1997, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546] {
-            assert!(network_name(magic).is_some(), "{magic:#x}");
-        }
-        // ext4, xfs, btrfs, tmpfs, overlayfs, zfs.
-        for magic in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x2FC1_2FC1_u32] {
-            assert_eq!(network_name(magic), None, "{magic:#x}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use lock_core::{BackendError, LockBackend};
 use nix::unistd::Group;
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 use crate::store::ServerUrl;
 use crate::{
     exit::Exit,
@@ -43,7 +43,9 @@ enum InitError {
     NoGroup(String),
     #[error("cannot look up the group {name}")]
     Group { name: String, source: nix::Error },
-    #[error("--group is for stores that are files: the users of a table are chosen with GRANT")]
+    #[error(
+        "--group is for stores that are files: a server chooses its users itself, with GRANT or ACL SETUSER"
+    )]
     NotAFile,
     #[error(transparent)]
     Open(#[from] LockError),
@@ -70,35 +72,49 @@ pub(crate) fn init(settings: &Settings, group: Option<&str>) -> Exit {
 
 fn create(settings: &Settings, group: Option<&str>) -> Result<(), InitError> {
     match (&settings.store, group) {
-        (Store::Sqlite(path), _) => create_file(settings, path, group),
-        (Store::Mysql(_), Some(_)) => Err(InitError::NotAFile),
+        (Store::Sqlite(path), _) => {
+            let options = settings.sqlite(path);
+            Ok(match group_id(path, group)? {
+                Some(group) => ready(options.group_id(group).open()),
+                None => ready(options.open()),
+            }?)
+        }
+        (Store::File(path, strategy), _) => {
+            let options = settings.file(path, *strategy);
+            Ok(match group_id(path, group)? {
+                Some(group) => ready(options.group_id(group).open()),
+                None => ready(options.open()),
+            }?)
+        }
+        (_, Some(_)) => Err(InitError::NotAFile),
         #[cfg(feature = "mysql")]
         (Store::Mysql(url), None) => Ok(create_table(settings, url).map_err(LockError::from)?),
-        #[cfg(not(feature = "mysql"))]
-        (Store::Mysql(_), None) => unreachable!("such settings are refused"),
+        #[cfg(feature = "redis")]
+        (Store::Redis(url), None) => Ok(look_at_key(settings, url).map_err(LockError::from)?),
+        #[cfg(not(all(feature = "mysql", feature = "redis")))]
+        (_, None) => unreachable!("such settings are refused"),
     }
 }
 
-fn create_file(settings: &Settings, path: &Path, group: Option<&str>) -> Result<(), InitError> {
-    let mut options = settings.sqlite(path);
-    if let Some(name) = group {
-        let found = Group::from_name(name)
-            .map_err(|source| InitError::Group { name: name.into(), source })?
-            .ok_or_else(|| InitError::NoGroup(name.into()))?;
-        if path.exists() {
-            notice::say(format_args!(
-                "{} exists already: its mode and group are left as they are",
-                path.display()
-            ));
-        }
-        options = options.group_id(found.gid.as_raw());
+/// The number of a group that a store is to be made for.
+fn group_id(path: &Path, group: Option<&str>) -> Result<Option<u32>, InitError> {
+    let Some(name) = group else { return Ok(None) };
+    let found = Group::from_name(name)
+        .map_err(|source| InitError::Group { name: name.into(), source })?
+        .ok_or_else(|| InitError::NoGroup(name.into()))?;
+    if path.exists() {
+        notice::say(format_args!(
+            "{} exists already: its mode and group are left as they are",
+            path.display()
+        ));
     }
-    let opened = || -> Result<(), BackendError> {
-        let backend = options.open()?;
-        runtime()?.block_on(backend.load()).map(drop)
-    };
-    opened().map_err(LockError::from)?;
-    Ok(())
+    Ok(Some(found.gid.as_raw()))
+}
+
+/// A store is ready once its cell can be read.
+fn ready(backend: Result<impl LockBackend, BackendError>) -> Result<(), LockError> {
+    let loaded = || runtime()?.block_on(backend?.load()).map(drop);
+    loaded().map_err(LockError::from)
 }
 
 /// Creates the table, unless it is there, and looks whether it can be used.
@@ -109,6 +125,23 @@ fn create_table(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError
         backend.migrate().await?;
         backend.load().await?;
         backend.close().await;
+        Ok(())
+    })
+}
+
+/// There is nothing to create; what the server may lose is said.
+#[cfg(feature = "redis")]
+fn look_at_key(settings: &Settings, url: &ServerUrl) -> Result<(), BackendError> {
+    let backend = settings.redis(url)?;
+    runtime()?.block_on(async {
+        let ready = match backend.load().await {
+            Ok(_) => backend.risks().await,
+            Err(error) => Err(error),
+        };
+        backend.close().await;
+        for risk in ready? {
+            notice::say(format_args!("{}: {risk}", settings.describe()));
+        }
         Ok(())
     })
 }

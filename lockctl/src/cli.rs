@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "lockctl", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db or
+    /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db, redis://USER@HOST,
+    /// file:/var/lib/lockctl/locks?strategy=flock (or excl) or
     /// mysql://USER@HOST/DATABASE?password-file=PATH [env: LOCKCTL_STORE]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,
@@ -46,8 +47,8 @@ pub(crate) enum Command {
     List(List),
     /// Shows what ran when, what waited for what, and for how long
     ///
-    /// `run` and `acquire` write it to a journal on their host, as it happens: beside a store that is
-    /// a file, else in /var/lib/lockctl or the user's ~/.local/state/lockctl. So it also tells of
+    /// `run` and `acquire` write it to a journal on their host, as it happens: beside a store in
+    /// files, else in /var/lib/lockctl or the user's ~/.local/state/lockctl. So it also tells of
     /// those that were killed. The last 4 MiB and the 4 MiB before are kept.
     History(History),
     /// Says what would have to happen for locks to be granted

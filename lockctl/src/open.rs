@@ -3,12 +3,15 @@
 use std::{io, path::Path, sync::Arc};
 
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
+use lock_file::FileOptions;
 #[cfg(feature = "mysql")]
 use lock_mysql::{MySqlBackend, MySqlOptions};
+#[cfg(feature = "redis")]
+use lock_redis::{RedisBackend, RedisOptions};
 use lock_sqlite::SqliteOptions;
 use tokio::runtime::{Builder, Runtime};
 
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 use crate::store::{NAMESPACE_VARIABLE, ServerUrl};
 use crate::{
     exit::Exit,
@@ -23,10 +26,13 @@ impl Settings {
     pub(crate) fn open(&self) -> Result<Arc<dyn LockBackend>, BackendError> {
         Ok(match &self.store {
             Store::Sqlite(path) => Arc::new(self.sqlite(path).open()?),
+            Store::File(path, strategy) => Arc::new(self.file(path, *strategy).open()?),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => Arc::new(self.mysql(url)?),
-            #[cfg(not(feature = "mysql"))]
-            Store::Mysql(_) => unreachable!("such settings are refused"),
+            #[cfg(feature = "redis")]
+            Store::Redis(url) => Arc::new(self.redis(url)?),
+            #[cfg(not(all(feature = "mysql", feature = "redis")))]
+            _ => unreachable!("such settings are refused"),
         })
     }
 
@@ -39,24 +45,59 @@ impl Settings {
         }
     }
 
+    /// How to open the directory.
+    pub(crate) fn file(&self, path: &Path, strategy: Option<&str>) -> FileOptions {
+        let mut options = FileOptions::new(path);
+        if let Some(strategy) = strategy {
+            options = options.strategy(strategy.parse().expect("the URL was read"));
+        }
+        match &self.namespace {
+            Some(namespace) => options.namespace(namespace),
+            None => options,
+        }
+    }
+
     /// The table of a server; nothing is connected yet.
     #[cfg(feature = "mysql")]
     pub(crate) fn mysql(&self, url: &ServerUrl) -> Result<MySqlBackend, BackendError> {
-        let bad = |what: String| BackendError::new(BackendErrorKind::Misconfigured, what);
-        let options = MySqlOptions::from_url(url.with_secrets()).map_err(|error| {
-            bad(format!("store given by {}", self.chosen_by)).with_source(error)
-        })?;
-        let options = match (&self.namespace, options.chosen_namespace()) {
-            (Some(namespace), Some(other)) if namespace != other => {
-                return Err(bad(format!(
+        let options = MySqlOptions::from_url(url.with_secrets());
+        let options = options.map_err(|error| self.bad_url(error))?;
+        match self.namespace_beside(options.chosen_namespace())? {
+            Some(namespace) => options.namespace(namespace).build(),
+            None => options.build(),
+        }
+    }
+
+    /// The key of a server; nothing is connected yet.
+    #[cfg(feature = "redis")]
+    pub(crate) fn redis(&self, url: &ServerUrl) -> Result<RedisBackend, BackendError> {
+        let options = RedisOptions::from_url(url.with_secrets());
+        let options = options.map_err(|error| self.bad_url(error))?;
+        match self.namespace_beside(options.chosen_namespace())? {
+            Some(namespace) => options.namespace(namespace).build(),
+            None => options.build(),
+        }
+    }
+
+    #[cfg(any(feature = "mysql", feature = "redis"))]
+    fn bad_url(&self, error: BackendError) -> BackendError {
+        let what = format!("store given by {}", self.chosen_by);
+        BackendError::new(BackendErrorKind::Misconfigured, what).with_source(error)
+    }
+
+    /// The namespace that was chosen, which the URL may say too, if it says the same.
+    #[cfg(any(feature = "mysql", feature = "redis"))]
+    fn namespace_beside(&self, in_url: Option<&str>) -> Result<Option<&str>, BackendError> {
+        match (self.namespace.as_deref(), in_url) {
+            (Some(namespace), Some(other)) if namespace != other => Err(BackendError::new(
+                BackendErrorKind::Misconfigured,
+                format!(
                     "which namespace is meant? The URL of the store says {other:?}, and --namespace, \
                      {NAMESPACE_VARIABLE} or a configuration file says {namespace:?}"
-                )));
-            }
-            (Some(namespace), _) => options.namespace(namespace),
-            (None, _) => options,
-        };
-        options.build()
+                ),
+            )),
+            (namespace, _) => Ok(namespace),
+        }
     }
 
     /// The store and namespace, as they are named to people.

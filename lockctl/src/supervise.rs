@@ -172,6 +172,8 @@ impl Run<'_> {
                 if signal == Signal::CONT && self.ended.is_none() && self.holds_back() {
                     return;
                 }
+                // CMD may have ended just before.
+                self.reap();
                 match &self.ended {
                     // CMD is over, and somebody wants us to be: its background processes may ignore
                     // Ctrl-C, as a script's do, and would keep the locks for ever.

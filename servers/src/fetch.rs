@@ -17,13 +17,20 @@ struct Mirror {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) packages: &'static [&'static str],
-    /// A suite; `None` is the machine's own.
-    pub(crate) suite: Option<&'static str>,
+    pub(crate) suite: Suite,
+}
+
+/// Where packages are, seen from the release that runs here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Suite {
+    Own,
+    /// Its own, and what was ported back to it from later ones.
+    Backports,
+    /// This one, with all that packages need, the C library too.
+    Other(&'static str),
 }
 
 /// Downloads packages, and what they need that this machine has not got, and unpacks them.
-///
-/// Packages of another suite get all that they need, the C library too.
 pub(crate) fn fetch(wanted: Wanted, into: &Path) -> Result<(), Error> {
     let fail = |said: &str| Error::Program { program: "apt-get".into(), said: said.into() };
     let own = codename().ok_or_else(|| fail("/etc/os-release names no release"))?;
@@ -40,8 +47,13 @@ pub(crate) fn fetch(wanted: Wanted, into: &Path) -> Result<(), Error> {
         fs::write(&path, text).map_err(Error::io("write", path))
     };
     let signed = mirror.signed_by.map(|key| format!("Signed-By: {key}\n")).unwrap_or_default();
-    let (uri, suite) = (mirror.uri, wanted.suite.unwrap_or(&own));
-    let source = format!("Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: main\n{signed}");
+    let uri = mirror.uri;
+    let (suites, target) = match wanted.suite {
+        Suite::Own => (own.clone(), own),
+        Suite::Backports => (format!("{own} {own}-backports"), format!("{own}-backports")),
+        Suite::Other(suite) => (suite.into(), suite.into()),
+    };
+    let source = format!("Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\n{signed}");
     write("own.sources", &source)?;
     // Scripts that need Perl are not run.
     let architecture = run(Command::new("dpkg").arg("--print-architecture"))?;
@@ -51,8 +63,8 @@ pub(crate) fn fetch(wanted: Wanted, into: &Path) -> Result<(), Error> {
     );
     write("status", &perl)?;
     let status = match wanted.suite {
-        Some(_) => root.join("status"),
-        None => "/var/lib/dpkg/status".into(),
+        Suite::Other(_) => root.join("status"),
+        Suite::Own | Suite::Backports => "/var/lib/dpkg/status".into(),
     };
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -73,7 +85,7 @@ pub(crate) fn fetch(wanted: Wanted, into: &Path) -> Result<(), Error> {
         run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };
     apt(&["update"])?;
-    apt(&[&["install", "--download-only"], wanted.packages].concat())?;
+    apt(&[&["install", "--download-only", "-t", &target], wanted.packages].concat())?;
     let unpacked = root.join("root");
     make(&unpacked)?;
     let archives = root.join("cache/archives");

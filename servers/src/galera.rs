@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cluster::{ask, execute};
-use crate::fetch::{Wanted, run};
+use crate::fetch::{Suite, Wanted, run};
 use crate::instance::Port;
 use crate::programs::{Programs, cache, get, lock};
 use crate::{Error, Instance, Kind};
 
-const WANTED: Wanted = Wanted { packages: &["galera-4"], suite: None };
+const WANTED: Wanted = Wanted { packages: &["galera-4"], suite: Suite::Own };
 /// The name of all histories; they never meet.
 const HISTORY: &str = "4c6f636b-0000-4000-8000-000000000001";
 
@@ -61,7 +61,12 @@ impl Galera {
         let places = [root.join("usr/lib"), "/usr/lib".into(), "/usr/lib64".into()];
         let library = places.into_iter().map(|place| place.join("galera/libgalera_smm.so"));
         let Some(library) = library.into_iter().find(|library| library.exists()) else {
-            return Err(Error::Unavailable { kind: Kind::MariaDb, hint: WANTED.packages[0], why });
+            return Err(Error::unavailable(
+                Kind::MariaDb,
+                Kind::MariaDb.url_variable(),
+                WANTED,
+                why,
+            ));
         };
         let galera = Self { library };
         let template = cache.join("galera-data");

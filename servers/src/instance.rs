@@ -1,38 +1,25 @@
 //! A private server: its data directory, its port and its life.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::fetch::{run, tail};
+use crate::guard::Running;
 use crate::programs::Programs;
 use crate::{Error, Kind};
 
 /// How long a server may take to come up on a machine that is busy.
 const START: Duration = Duration::from_mins(2);
-
-/// Runs a server and kills it when the pipe from whoever started it is closed: by a drop, or by any
-/// death of that process.
-///
-/// If nobody says `keep`, the server will not come back, and its files go too.
-const GUARD: &str = r#"
-directory=$1; shift
-exec 3<&0
-"$@" </dev/null 3<&- &
-echo $!
-read -r word <&3
-kill -9 $!; wait $! 2>/dev/null
-[ "$word" = keep ] || rm -rf "$directory"
-"#;
 
 /// Lets root in over TCP, which the data directory of `MySQL` does not.
 const LET_IN: &str = "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';\n\
@@ -58,12 +45,6 @@ pub struct Instance {
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
     _socket: OwnedFd,
-}
-
-#[derive(Debug)]
-struct Running {
-    guard: Child,
-    pid: Pid,
 }
 
 impl Instance {
@@ -185,13 +166,7 @@ impl Instance {
     ///
     /// The system refused.
     pub fn kill(&self) -> Result<(), Error> {
-        let Some(mut running) = self.process().take() else { return Ok(()) };
-        // A server that was stopped is killed all the same; the guard then sees its end.
-        let _ = kill_process(running.pid, Signal::KILL);
-        if let Some(mut pipe) = running.guard.stdin.take() {
-            let _ = pipe.write_all(b"keep\n");
-        }
-        running.guard.wait().map(drop).map_err(Error::io("end", self.log()))
+        self.process().take().map_or(Ok(()), |running| running.kill(&self.log()))
     }
 
     /// Stops it by `SIGSTOP` until [`go_on`](Self::go_on).
@@ -206,7 +181,7 @@ impl Instance {
 
     fn signal(&self, signal: Signal) {
         if let Some(running) = &*self.process() {
-            let _ = kill_process(running.pid, signal);
+            running.signal(signal);
         }
     }
 
@@ -250,24 +225,9 @@ impl Instance {
         }
         let console = File::create(self.directory.path().join("console.log"));
         let console = console.map_err(Error::io("write", &log))?;
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD, "sh"])
-            .arg(self.directory.path())
-            .arg(server.get_program())
-            .args(server.get_args())
-            .envs(server.get_envs().filter_map(|(key, value)| Some((key, value?))))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(console)
-            .spawn()
-            .map_err(Error::io("run", "sh"))?;
-        let mut line = String::new();
-        let mut said = BufReader::new(guard.stdout.take().expect("it is piped"));
-        said.read_line(&mut line).map_err(Error::io("run", "sh"))?;
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(|| {
-            Error::Program { program: "sh".into(), said: format!("no process: {line}") }
-        })?;
-        *self.process() = Some(Running { guard, pid });
+        let running = Running::start(&server, self.directory.path(), console)?;
+        let pid = running.pid;
+        *self.process() = Some(running);
         let deadline = Instant::now() + START;
         while !self.greets() {
             let ended = !Path::new(&format!("/proc/{}/exe", pid.as_raw_nonzero())).exists();

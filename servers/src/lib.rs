@@ -9,18 +9,21 @@
 //!
 //! An [`Instance`] is a server with a data directory of its own. It ends when it is dropped, and
 //! also when the process that started it is killed. A [`Cluster`] is three of them that replicate to
-//! each other.
+//! each other. A [`RedisServer`] is the same for servers of that family.
 
 mod cluster;
 mod fetch;
 mod galera;
 mod group;
+mod guard;
 mod instance;
 mod programs;
+mod redis;
 
 pub use cluster::{Cluster, ClusterKind};
 pub use instance::Instance;
 pub use programs::{Programs, prepare};
+pub use redis::{RedisKind, RedisServer};
 
 use std::{fmt, io, path::PathBuf};
 
@@ -69,13 +72,15 @@ impl fmt::Display for Kind {
 pub enum Error {
     /// This machine has none, and none can be got.
     #[error(
-        "there is no {kind} here: install {hint} so that it is on PATH, or set {} to the URL of one{}",
-        kind.url_variable(),
+        "there is no {kind} here: install {hint} so that it is on PATH, or set {variable} to the URL of \
+         one{}",
         why.as_ref().map(|why| format!(" (fetching failed: {why})")).unwrap_or_default()
     )]
     Unavailable {
         /// What kind of server.
-        kind: Kind,
+        kind: String,
+        /// The variable with the URL of one that is there already.
+        variable: &'static str,
         /// What to install.
         hint: &'static str,
         /// Why it could not be fetched, where that was tried.
@@ -105,6 +110,15 @@ impl Error {
     /// Whether tests that need the server can be skipped for it.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    fn unavailable(
+        kind: impl fmt::Display,
+        variable: &'static str,
+        wanted: fetch::Wanted,
+        why: Option<String>,
+    ) -> Self {
+        Self::Unavailable { kind: kind.to_string(), variable, hint: wanted.packages[0], why }
     }
 
     fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

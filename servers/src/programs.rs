@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fetch::{Wanted, fetch, run};
-use crate::{Error, Kind};
+use crate::fetch::{Suite, Wanted, fetch, run};
+use crate::{Error, Kind, RedisKind};
 
 /// The programs of a server, ready to be run.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Programs {
         } else if let Some(server) = on_path(kind.program()) {
             (server, None)
         } else {
-            return Err(Error::Unavailable { kind, hint: kind.wanted().packages[0], why });
+            return Err(Error::unavailable(kind, kind.url_variable(), kind.wanted(), why));
         };
         let template = cache.join(format!("{}-data", kind.name()));
         let programs = Self { kind, server, root, template };
@@ -120,10 +120,11 @@ impl Kind {
 
     fn wanted(self) -> Wanted {
         match self {
-            Self::MariaDb => {
-                Wanted { packages: &["mariadb-server-core", "mariadb-client-core"], suite: None }
-            }
-            Self::MySql => Wanted { packages: &["mysql-server-core"], suite: Some("sid") },
+            Self::MariaDb => Wanted {
+                packages: &["mariadb-server-core", "mariadb-client-core"],
+                suite: Suite::Own,
+            },
+            Self::MySql => Wanted { packages: &["mysql-server-core"], suite: Suite::Other("sid") },
         }
     }
 }
@@ -136,16 +137,23 @@ impl Kind {
 /// is `true`.
 pub fn prepare() -> Result<Vec<String>, Error> {
     let mut missing = Vec::new();
-    for kind in Kind::ALL {
-        if env::var_os(kind.url_variable()).is_some() {
-            continue;
+    let mut note = |variable: &str, find: &dyn Fn() -> Result<(), Error>| {
+        if env::var_os(variable).is_some() {
+            return Ok(());
         }
-        match Programs::find(kind) {
+        match find() {
             Err(error) if error.is_unavailable() && env::var("CI").as_deref() != Ok("true") => {
                 missing.push(error.to_string());
+                Ok(())
             }
-            result => drop(result?),
+            result => result,
         }
+    };
+    for kind in Kind::ALL {
+        note(kind.url_variable(), &|| Programs::find(kind).map(drop))?;
+    }
+    for kind in RedisKind::ALL {
+        note(kind.url_variable(), &|| kind.prepare())?;
     }
     Ok(missing)
 }
@@ -177,7 +185,7 @@ pub(crate) fn cache() -> Result<PathBuf, Error> {
     Ok(cache)
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(usual).map(|place| place.join(program)).find(|p| p.is_file())
@@ -196,7 +204,7 @@ fn user() -> String {
 }
 
 /// All folders of libraries in what was unpacked.
-fn libraries(root: &Path) -> String {
+pub(crate) fn libraries(root: &Path) -> String {
     let mut places = Vec::new();
     for lib in ["usr/lib", "lib"] {
         let triplets = fs::read_dir(root.join(lib)).into_iter().flatten().flatten();

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lock_servers::{Instance, Kind};
+use lock_servers::{Instance, Kind, RedisKind, RedisServer};
 
 /// The variable that makes this binary start a server and wait for its end.
 const CHILD: &str = "LOCK_SERVERS_TEST_CHILD";
@@ -72,5 +72,26 @@ fn a_server_dies_with_the_process_that_started_it() {
             assert!(Instant::now() < deadline, "{kind} lives on");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+#[test]
+fn a_server_of_redis_comes_back_at_the_same_address() {
+    for kind in RedisKind::ALL {
+        let server = match RedisServer::start(kind) {
+            Err(error)
+                if error.is_unavailable() && std::env::var("CI").as_deref() != Ok("true") =>
+            {
+                eprintln!("skipped: {error}");
+                continue;
+            }
+            result => result.unwrap_or_else(|error| panic!("{error}")),
+        };
+        let first = server.pid();
+        server.kill().unwrap();
+        assert!(server.pid().is_none() && TcpStream::connect(server.address()).is_err());
+        server.start_again().unwrap();
+        assert!(TcpStream::connect(server.address()).is_ok());
+        assert_ne!(server.pid(), first);
     }
 }

@@ -24,7 +24,7 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 60)]
         minutes: u64,
     },
-    /// Starts a MariaDB and a MySQL on loopback, prints their URLs, and ends them with Ctrl-C.
+    /// Starts a MariaDB, a MySQL, a Redis and a Valkey on loopback, prints their URLs, and ends them with Ctrl-C.
     Servers,
     /// Runs the platform example with the lockctl of this tree; `-- --help` tells its options.
     Platform {

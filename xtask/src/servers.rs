@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use lock_servers::{ClusterKind, Instance, Kind};
+use lock_servers::{ClusterKind, Instance, Kind, RedisKind, RedisServer};
 
 use crate::Failure;
 
@@ -40,6 +40,12 @@ pub(crate) fn serve() -> Result<(), Failure> {
         server.create("interlock").map_err(|error| error.to_string())?;
         println!("{kind}: LOCKCTL_STORE={}/interlock", server.url());
         servers.push(server);
+    }
+    let mut more = Vec::new();
+    for kind in RedisKind::ALL {
+        let server = RedisServer::start(kind).map_err(|error| error.to_string())?;
+        println!("{kind}: LOCKCTL_STORE={}", server.url());
+        more.push(server);
     }
     println!("Ctrl-C ends them.");
     // Killed by Ctrl-C, this process takes them with it.

@@ -76,8 +76,8 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
 /// Whether there is such a store, as far as can be told from here.
 fn is_used(store: &Store) -> bool {
     match store {
-        Store::Sqlite(path) => path.exists(),
-        Store::Mysql(_) => true,
+        Store::Sqlite(path) | Store::File(path, _) => path.exists(),
+        Store::Mysql(_) | Store::Redis(_) => true,
     }
 }
 

@@ -3,10 +3,12 @@
 //! What only one kind of store has is in a file of its own, as a function that adds to the report.
 
 mod common;
+mod files;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(feature = "redis")]
+mod redis;
 mod report;
-mod sqlite;
 
 use std::sync::Arc;
 
@@ -34,7 +36,7 @@ pub(crate) fn examine(found: &Result<Settings, SettingsError>, options: &cli::Do
             );
             common::other_stores(settings, &mut report);
             common::processes(&mut report);
-            if sqlite::is_there(settings, &mut report) {
+            if files::is_there(settings, &mut report) {
                 store(settings, options.repair, &mut report);
             }
         }
@@ -75,11 +77,13 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
             ),
         }
         match &settings.store {
-            Store::Sqlite(path) => sqlite::check(path, report),
+            Store::Sqlite(path) | Store::File(path, _) => files::check(path, report),
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => mysql::check(settings, url, snapshot.version, report).await,
-            #[cfg(not(feature = "mysql"))]
-            Store::Mysql(_) => unreachable!("such settings are refused"),
+            #[cfg(feature = "redis")]
+            Store::Redis(url) => redis::check(settings, url, report).await,
+            #[cfg(not(all(feature = "mysql", feature = "redis")))]
+            _ => unreachable!("such settings are refused"),
         }
         backend.close().await;
     });

@@ -31,8 +31,8 @@ const WAITED_FOR_MAX: usize = 16;
 pub(crate) enum JournalPlace {
     /// This file, which somebody chose.
     Chosen(PathBuf),
-    /// This file beside a store that is one, which has the store's mode and group.
-    Beside(PathBuf),
+    /// This file beside a store in files, whose rights and group it gets.
+    Beside { journal: PathBuf, store: PathBuf },
     /// This file in the state directory of the user or the system.
     State(PathBuf),
     /// Nothing is written.
@@ -42,7 +42,9 @@ pub(crate) enum JournalPlace {
 impl JournalPlace {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            Self::Chosen(path) | Self::Beside(path) | Self::State(path) => Some(path),
+            Self::Chosen(path) | Self::Beside { journal: path, .. } | Self::State(path) => {
+                Some(path)
+            }
             Self::None => None,
         }
     }
@@ -115,8 +117,7 @@ impl Journal {
 
     /// Whose rights a new file gets.
     fn model(&self) -> Option<Model> {
-        let JournalPlace::Beside(path) = &self.place else { return None };
-        let store = path.to_str()?.strip_suffix(SUFFIX)?;
+        let JournalPlace::Beside { store, .. } = &self.place else { return None };
         let metadata = fs::symlink_metadata(store).ok()?;
         Some(Model { mode: metadata.mode(), group: metadata.gid() })
     }
@@ -301,7 +302,9 @@ mod tests {
     use super::*;
 
     fn journal(path: &Path) -> Journal {
-        Journal::new(JournalPlace::Beside(path.to_owned()), "store".into(), true)
+        let store = path.with_file_name("locks.db");
+        let place = JournalPlace::Beside { journal: path.to_owned(), store };
+        Journal::new(place, "store".into(), true)
     }
 
     fn lines(path: &Path) -> usize {

@@ -13,7 +13,7 @@ use std::{
 
 pub(crate) use config::Lease;
 use config::{Config, ConfigError};
-#[cfg(feature = "mysql")]
+#[cfg(any(feature = "mysql", feature = "redis"))]
 pub(crate) use url::ServerUrl;
 pub(crate) use url::Store;
 use url::UrlError;
@@ -191,7 +191,7 @@ impl Settings {
     /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there:
     /// it finds a configuration file by itself, and says what to do about a variable that had a password.
     pub(crate) fn for_child(&self) -> Vec<(&'static str, Option<OsString>)> {
-        let has_password = matches!(&self.store, Store::Mysql(url) if url.has_password());
+        let has_password = self.store.server().is_some_and(url::ServerUrl::has_password);
         let store = match &self.chosen_by {
             Choice::File(_) if has_password => None,
             _ if has_password => Some(self.store.to_string().into()),
@@ -203,7 +203,7 @@ impl Settings {
             JournalPlace::Chosen(path) => variables.push((JOURNAL_VARIABLE, Some(path.into()))),
             JournalPlace::None => variables.push((JOURNAL_VARIABLE, Some("none".into()))),
             // A nested one finds it by its store.
-            JournalPlace::Beside(_) | JournalPlace::State(_) => {}
+            JournalPlace::Beside { .. } | JournalPlace::State(_) => {}
         }
         variables
     }
@@ -257,10 +257,12 @@ impl Surroundings<'_> {
                 Err(SettingsError::WorkingDirectory { by, source })
             }
             (Err(source), _) => Err(SettingsError::Url { by, source }),
-            (Ok(Store::Mysql(_)), _) if !cfg!(feature = "mysql") => {
-                Err(SettingsError::Url { by, source: UrlError::NoBackend("mysql".into()) })
-            }
-            (Ok(store), _) => Ok((store, by)),
+            (Ok(store), _) => match store.lacks_backend() {
+                Some(kind) => {
+                    Err(SettingsError::Url { by, source: UrlError::NoBackend(kind.into()) })
+                }
+                None => Ok((store, by)),
+            },
         }
     }
 
@@ -292,12 +294,19 @@ impl Surroundings<'_> {
         JournalPlace::Chosen((self.working_dir)().unwrap_or_default().join(chosen))
     }
 
-    /// That beside a store that is a file, or else of the user; the system's for root.
+    /// That beside a store in files, or else of the user; the system's for root.
     fn default_journal(&self, store: &Store) -> JournalPlace {
-        if let Store::Sqlite(path) = store {
-            let mut path = OsString::from(path);
-            path.push(history::SUFFIX);
-            return JournalPlace::Beside(path.into());
+        match store {
+            Store::Sqlite(path) => {
+                let mut journal = OsString::from(path);
+                journal.push(history::SUFFIX);
+                return JournalPlace::Beside { journal: journal.into(), store: path.clone() };
+            }
+            Store::File(dir, _) => {
+                let journal = dir.join(format!("interlock{}", history::SUFFIX));
+                return JournalPlace::Beside { journal, store: dir.clone() };
+            }
+            Store::Mysql(_) | Store::Redis(_) => {}
         }
         let dir = if self.is_root {
             Some("/var/lib".into())

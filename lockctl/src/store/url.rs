@@ -11,8 +11,12 @@ use std::{
 pub(crate) enum Store {
     /// An `SQLite` database at an absolute path.
     Sqlite(PathBuf),
+    /// Plain files in the directory at an absolute path, made for this strategy, if one is named.
+    File(PathBuf, Option<&'static str>),
     /// A table of `MySQL` or `MariaDB`.
     Mysql(ServerUrl),
+    /// A key of Redis or Valkey.
+    Redis(ServerUrl),
 }
 
 /// The URL of a server, which may have a password in it; its `Display` and `Debug` have not.
@@ -44,15 +48,38 @@ impl fmt::Debug for ServerUrl {
 }
 
 impl Store {
+    /// The URL of its server, if it has one.
+    pub(super) fn server(&self) -> Option<&ServerUrl> {
+        match self {
+            Store::Sqlite(_) | Store::File(..) => None,
+            Store::Mysql(url) | Store::Redis(url) => Some(url),
+        }
+    }
+
+    /// What kind it is, if this build has no backend for it.
+    pub(super) fn lacks_backend(&self) -> Option<&'static str> {
+        match self {
+            Store::Mysql(_) if !cfg!(feature = "mysql") => Some("mysql"),
+            Store::Redis(_) if !cfg!(feature = "redis") => Some("redis"),
+            _ => None,
+        }
+    }
+
     /// The URL, byte for byte, with all that is secret.
     pub(super) fn url(&self) -> OsString {
         match self {
             Store::Sqlite(path) => {
-                let mut url = OsString::from(sqlite_prefix(path));
+                let mut url = OsString::from(prefix("sqlite", path));
                 url.push(path);
                 url
             }
-            Store::Mysql(url) => url.with_secrets().into(),
+            Store::File(path, strategy) => {
+                let mut url = OsString::from(prefix("file", path));
+                url.push(path);
+                url.push(strategy_option(*strategy));
+                url
+            }
+            Store::Mysql(url) | Store::Redis(url) => url.with_secrets().into(),
         }
     }
 }
@@ -60,8 +87,12 @@ impl Store {
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Store::Sqlite(path) => write!(f, "{}{}", sqlite_prefix(path), path.display()),
-            Store::Mysql(url) => url.fmt(f),
+            Store::Sqlite(path) => write!(f, "{}{}", prefix("sqlite", path), path.display()),
+            Store::File(path, strategy) => {
+                write!(f, "{}{}", prefix("file", path), path.display())?;
+                f.write_str(&strategy_option(*strategy))
+            }
+            Store::Mysql(url) | Store::Redis(url) => url.fmt(f),
         }
     }
 }
@@ -79,13 +110,11 @@ pub(crate) enum UrlError {
     #[error("this build has no backend for {0}: use sqlite:PATH")]
     NoBackend(String),
     /// A path is missing.
-    #[error("\"{0}\" names no file: write for example sqlite:/var/lib/lockctl/locks.db")]
-    NoPath(String),
+    #[error("\"{0}\" names no file: write for example {1}")]
+    NoPath(String, &'static str),
     /// `sqlite://data`, which some read as a host and some as a path.
-    #[error(
-        "\"{0}\" names a host: write sqlite:PATH, or three slashes as in sqlite:///var/lib/locks.db"
-    )]
-    Host(String),
+    #[error("\"{0}\" names a host: write one slash, or three of them, as in {1}")]
+    Host(String, &'static str),
     /// `:memory:`, `~` and options, which would quietly make another store than the one that is meant.
     #[error("\"{0}\" cannot be used: {1}")]
     Misleading(String, &'static str),
@@ -93,7 +122,9 @@ pub(crate) enum UrlError {
     #[error("\"{0}\" is relative: in a configuration file, write the whole path")]
     Relative(String),
     /// `mysql:` without a host.
-    #[error("\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE")]
+    #[error(
+        "\"{0}\" names no server: write for example mysql://USER@HOST/DATABASE or redis://HOST"
+    )]
     NoServer(String),
     /// What a command learns of a store whose URL has a password.
     #[error(
@@ -111,8 +142,9 @@ pub(crate) fn parse(url: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     };
     match scheme {
         "sqlite" => sqlite(url, rest, base),
-        "mysql" | "mariadb" => mysql(url, rest, base),
-        "file" | "redis" => Err(UrlError::NoBackend(scheme.to_owned())),
+        "file" => file(url, rest, base),
+        _ if MYSQL.contains(&scheme) => server(url, rest, base).map(Store::Mysql),
+        _ if REDIS.contains(&scheme) => server(url, rest, base).map(Store::Redis),
         _ => Err(UrlError::UnknownScheme(scheme.to_owned())),
     }
 }
@@ -144,7 +176,7 @@ pub(crate) fn without_secrets(url: &str) -> String {
         Some((before, _)) if before.contains(QUERY) => return format!("{scheme}://***"),
         Some((_, host)) => ("//***@", host),
         // A host with a port that is none may be a user with a password.
-        None if matches!(scheme, "mysql" | "mariadb") => return format!("{scheme}:{WITHHELD}"),
+        None if is_server(scheme) => return format!("{scheme}:{WITHHELD}"),
         None => ("", rest),
     };
     match host.split_once(QUERY) {
@@ -158,11 +190,37 @@ const QUERY: [char; 2] = ['?', '#'];
 /// What stands for a password that is not shown.
 const WITHHELD: &str = "***";
 
+/// The schemes of servers.
+const MYSQL: [&str; 2] = ["mysql", "mariadb"];
+const REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+
+fn is_server(scheme: &str) -> bool {
+    MYSQL.contains(&scheme) || REDIS.contains(&scheme)
+}
+
 /// Options of a server's URL; none of them is a secret.
-const OPTIONS: [&str; 5] = ["table", "namespace", "connect-timeout", "ssl-mode", "sslmode"];
+const OPTIONS: [&str; 8] = [
+    "table",
+    "namespace",
+    "connect-timeout",
+    "ssl-mode",
+    "sslmode",
+    "replicas",
+    "sentinel",
+    "sentinel-user",
+];
 /// Those that are paths.
-const PATHS: [&str; 8] =
-    ["password-file", "socket", "ssl-ca", "ssl-cert", "ssl-key", "sslca", "sslcert", "sslkey"];
+const PATHS: [&str; 9] = [
+    "password-file",
+    "sentinel-password-file",
+    "socket",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "sslca",
+    "sslcert",
+    "sslkey",
+];
 
 /// The URL of a server in which it is beyond doubt what is a password and what is not.
 struct Plain<'u> {
@@ -187,7 +245,7 @@ impl<'u> Plain<'u> {
         let is_option = |option: &str| {
             option.split_once('=').is_some_and(|(key, value)| known(key) && !value.contains('?'))
         };
-        let is_plain = matches!(scheme, "mysql" | "mariadb")
+        let is_plain = is_server(scheme)
             && !user.unwrap_or_default().contains(['/', '?', '#', '@'])
             && !rest.contains('#')
             && hosts.split(',').all(is_host)
@@ -207,7 +265,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+fn server(url: &str, rest: &str, base: Option<&Path>) -> Result<ServerUrl, UrlError> {
     let Some(rest) = rest.strip_prefix("//") else {
         return Err(UrlError::NoServer(without_secrets(url)));
     };
@@ -216,7 +274,7 @@ fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> 
         return Err(UrlError::Withheld(without_secrets(url)));
     }
     let Some((address, query)) = url.split_once('?') else {
-        return Ok(Store::Mysql(ServerUrl(url.to_owned())));
+        return Ok(ServerUrl(url.to_owned()));
     };
     let mut whole = format!("{address}?");
     for (index, option) in query.split('&').enumerate() {
@@ -229,7 +287,7 @@ fn mysql(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> 
             _ => whole.push_str(option),
         }
     }
-    Ok(Store::Mysql(ServerUrl(whole)))
+    Ok(ServerUrl(whole))
 }
 
 fn is_relative(path: &str) -> bool {
@@ -253,35 +311,66 @@ fn encoded(path: &Path) -> String {
 }
 
 fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+    const EXAMPLE: &str = "sqlite:/var/lib/lockctl/locks.db";
+    let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
+    match rest {
+        ":memory:" => return misleading("nobody else can see a store in memory"),
+        _ if rest.contains(QUERY) => return misleading("a sqlite: URL has no options"),
+        _ => {}
+    }
+    path(url, rest, base, EXAMPLE).map(Store::Sqlite)
+}
+
+fn file(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
+    const EXAMPLE: &str = "file:/var/lib/lockctl/locks";
+    let misleading = |why| Err(UrlError::Misleading(without_secrets(url), why));
+    let (directory, strategy) = match rest.split_once(QUERY) {
+        None => (rest, None),
+        Some((directory, "strategy=flock")) => (directory, Some("flock")),
+        Some((directory, "strategy=excl")) => (directory, Some("excl")),
+        Some(_) => {
+            return misleading("a file: URL has one option, strategy=flock or strategy=excl");
+        }
+    };
+    path(url, directory, base, EXAMPLE).map(|path| Store::File(path, strategy))
+}
+
+/// The whole path of a URL whose part after the scheme and before the options this is.
+fn path(
+    url: &str,
+    rest: &str,
+    base: Option<&Path>,
+    example: &'static str,
+) -> Result<PathBuf, UrlError> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
         Some("") => "",
-        Some(_) => return Err(UrlError::Host(without_secrets(url))),
+        Some(_) => return Err(UrlError::Host(without_secrets(url), example)),
         None => rest,
     };
-    let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
     let below = path.strip_prefix("./").unwrap_or(path).trim_start_matches('/');
-    match path {
-        _ if below.is_empty() => {
-            return Err(UrlError::NoPath(url.to_owned()));
-        }
-        ":memory:" => return misleading("nobody else can see a store in memory"),
-        _ if path.starts_with('~') => {
-            return misleading("~ means nothing here, write the whole path");
-        }
-        _ if path.contains(['?', '#']) => return misleading("a sqlite: URL has no options"),
-        _ => {}
+    if below.is_empty() {
+        return Err(UrlError::NoPath(url.to_owned(), example));
+    }
+    if path.starts_with('~') {
+        let why = "~ means nothing here, write the whole path";
+        return Err(UrlError::Misleading(url.to_owned(), why));
     }
     match base {
-        _ if path.starts_with('/') => Ok(Store::Sqlite(path.into())),
-        Some(base) => Ok(Store::Sqlite(base.join(below))),
+        _ if path.starts_with('/') => Ok(path.into()),
+        Some(base) => Ok(base.join(below)),
         None => Err(UrlError::Relative(url.to_owned())),
     }
 }
 
 /// What comes before a path: a path of two slashes on its own would be read as a host.
-fn sqlite_prefix(path: &Path) -> &'static str {
-    if path.as_os_str().as_encoded_bytes().starts_with(b"//") { "sqlite://" } else { "sqlite:" }
+fn prefix(scheme: &str, path: &Path) -> String {
+    let is_host = path.as_os_str().as_encoded_bytes().starts_with(b"//");
+    format!("{scheme}:{}", if is_host { "//" } else { "" })
+}
+
+fn strategy_option(strategy: Option<&str>) -> String {
+    strategy.map(|strategy| format!("?strategy={strategy}")).unwrap_or_default()
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -348,13 +437,33 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_backend_is_named() {
-        for scheme in ["redis", "file"] {
-            let error = at_work(&format!("{scheme}://user:secret@host/db")).unwrap_err();
-            assert_eq!(error, UrlError::NoBackend(scheme.into()));
-            assert!(
-                error.to_string().starts_with(&format!("this build has no backend for {scheme}"))
-            );
+    fn a_directory_and_its_strategy() {
+        let (flock, excl) = (Some("flock"), Some("excl"));
+        for (url, path, strategy) in [
+            ("file:/var/locks", "/var/locks", None),
+            ("file:///var/locks?strategy=flock", "/var/locks", flock),
+            ("file:locks?strategy=excl", "/base/locks", excl),
+            ("file:////locks?strategy=excl", "//locks", excl),
+        ] {
+            let store = at_work(url).unwrap();
+            assert_eq!(store, Store::File(path.into(), strategy), "{url}");
+            assert_eq!(parse(store.url().to_str().unwrap(), None).as_ref(), Ok(&store), "{url}");
+            assert_eq!(*store.url(), *store.to_string());
+        }
+        assert!(matches!(parse("file:locks", None), Err(UrlError::Relative(_))));
+        for url in [
+            "file:",
+            "file:///",
+            "file://host/locks",
+            "file:~/locks",
+            "file:/locks?",
+            "file:/locks#a",
+            "file:/locks?strategy=",
+            "file:/locks?strategy=link",
+            "file:/locks?strategy=excl&mode=1",
+            "file:?strategy=excl",
+        ] {
+            assert!(at_work(url).is_err(), "{url} was taken");
         }
     }
 
@@ -371,6 +480,9 @@ mod tests {
             "mysql://h/db?table=x&password=secret",
             "mysql://u:a/secret?b#c@d@h/db",
             "redis://:secret@h",
+            "rediss://u:secret@h,[::1]:7/2?sentinel=m&password-file=p",
+            "valkey://h:secret",
+            "valkeys://h/0?password=secret",
             "mysql:u:secret@h",
             "u:secret@h",
             "u secret@h",
@@ -392,6 +504,7 @@ mod tests {
         }
         assert_eq!(without_secrets("mysql://u:p@h/db?table=x"), "mysql://u:***@h/db?table=x");
         assert_eq!(without_secrets("mysql://u:p@h/db?x"), "mysql://***@h/db?***");
+        assert_eq!(without_secrets("redis://:p@h/0?replicas=1"), "redis://:***@h/0?replicas=1");
         for url in [
             "mysql://h/db",
             "mariadb://u@h:3306,[::1],[::2]:7/db?table=a.b&password-file=/p:w&ssl-mode=required",
@@ -399,6 +512,7 @@ mod tests {
             "sqlite:/a@b",
             "sqlite:///a@b",
             "redis://h:6379/0",
+            "rediss://u@a,b:1/2?sentinel=m&sentinel-user=s&sentinel-password-file=/p&replicas=1",
         ] {
             assert_eq!(without_secrets(url), url);
         }
@@ -419,6 +533,10 @@ mod tests {
             assert_eq!(server.with_secrets(), whole);
             assert_eq!(parse(whole, None), Ok(Store::Mysql(server)));
         }
+        let url = "redis://:p@h?password-file=p&sentinel-password-file=q&sentinel=m";
+        let Ok(Store::Redis(server)) = at_work(url) else { panic!("{url} is not taken") };
+        let whole = "redis://:p@h?password-file=/base/p&sentinel-password-file=/base/q&sentinel=m";
+        assert_eq!(server.with_secrets(), whole);
         assert!(matches!(parse("mysql://h?socket=s", None), Err(UrlError::Relative(_))));
         for url in ["mysql:", "mysql:/h/db", "mysql:h/db"] {
             assert!(matches!(at_work(url), Err(UrlError::NoServer(_))), "{url}");

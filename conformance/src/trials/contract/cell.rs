@@ -1,6 +1,8 @@
 //! Layer 1: what one client may expect of a cell: absent, created, swapped, any bytes, any version.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::{fs, io};
 
 use lock_core::{BackendErrorKind, Snapshot, Swap, Version};
 
@@ -201,16 +203,24 @@ fn foreign_data_is_an_error_and_never_an_absent_cell(scene: &Scene) -> Verdict {
     scene.block_on(put(&*backend, b"a cell"))?;
     // Closed, or the store could repair itself from what is in memory.
     drop(backend);
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_file() {
-            std::fs::write(path, b"this is what somebody else keeps here\n".repeat(200))?;
-        }
-    }
+    overwrite(directory)?;
     let opened = scene.open(&scene.store().spec());
     match opened.and_then(|backend| scene.block_on(load(&*backend))) {
         Ok(cell) => Err(Failure::failed(format!("it was read as version {}", cell.version))),
         Err(error) if error.kind() == BackendErrorKind::Misconfigured => Ok(()),
         Err(error) => Err(Failure::failed(format!("the kind is {:?}: {error}", error.kind()))),
     }
+}
+
+/// Puts foreign data into all files of a directory, and of those in it.
+fn overwrite(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            overwrite(&path)?;
+        } else if path.is_file() {
+            fs::write(path, b"this is what somebody else keeps here\n".repeat(200))?;
+        }
+    }
+    Ok(())
 }

@@ -91,7 +91,10 @@ fn at_least_keeps_the_locks_after_the_command() {
     // It ends at once if somebody wants that.
     let mut run = scene.start_script("--task job -l one --at-least 1h", "echo $$");
     let command = run.command_pid();
-    poll("the command ends", || crate::world::is_dead(command).then_some(()));
+    // Until it is reaped, a signal is meant for the command.
+    poll("the end of the command is noticed", || {
+        crate::world::state(command).is_none().then_some(())
+    });
     run.signal(rustix::process::Signal::TERM);
     assert_eq!(run.wait().code(), Some(0));
     scene.assert_free();

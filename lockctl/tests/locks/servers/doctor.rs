@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output};
 
-use super::{assert_secret, configure, on};
+use crate::passwords::{assert_secret, configure, on};
 use crate::{
     scene::Scene,
     store::Store,

@@ -18,6 +18,8 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlConnection},
 };
 
+/// What its URLs begin with.
+pub(crate) const SCHEME: &str = "mysql";
 /// The user that tests are; this one may do everything.
 const USER: &str = "test";
 /// The password of every user, with characters that mean something in URLs and shells.

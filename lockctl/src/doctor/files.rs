@@ -1,4 +1,4 @@
-//! What only a store in an SQLite file has: the file, and who may use it.
+//! What only stores in an SQLite file or in plain files have: a file or a directory, and who may use it.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::store::{Settings, Store};
 /// Whether there is a store to look at; the doctor makes none.
 pub(super) fn is_there(settings: &Settings, report: &mut Report) -> bool {
     match &settings.store {
-        Store::Sqlite(path) if matches!(path.try_exists(), Ok(false)) => {
+        Store::Sqlite(path) | Store::File(path, _) if matches!(path.try_exists(), Ok(false)) => {
             let text = format!("{} does not exist yet", path.display());
             report.warn("file", text, "the first run makes it, or `lockctl init` does now");
             false

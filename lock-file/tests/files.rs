@@ -1,0 +1,318 @@
+//! The files themselves: what is refused, what is left behind, and directories that are replaced.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
+use lock_file::{FileBackend, FileOptions, Strategy};
+use rustix::fs::{CWD, FlockOperation, Mode, RenameFlags, flock, mkfifoat, renameat_with};
+use tempfile::TempDir;
+
+use BackendErrorKind::{Busy, Misconfigured};
+
+const BOTH: [Strategy; 2] = [Strategy::Flock, Strategy::Excl];
+/// Names the store for a process that a test starts of itself.
+const STORE: &str = "LOCK_FILE_TEST_STORE";
+
+/// A directory of one's own with a place for a store in it.
+fn fresh() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("locks");
+    (directory, path)
+}
+
+fn open(path: &Path, strategy: Strategy) -> FileBackend {
+    FileOptions::new(path).strategy(strategy).open().unwrap()
+}
+
+fn load(backend: &FileBackend) -> Result<Snapshot, BackendError> {
+    pollster::block_on(backend.load())
+}
+
+fn swap(backend: &FileBackend, from: u64, to: u64, data: &[u8]) -> Result<Swap, BackendError> {
+    pollster::block_on(backend.compare_and_swap(Version(from), Version(to), data))
+}
+
+fn cell(version: u64, data: &[u8]) -> Snapshot {
+    Snapshot { version: Version(version), data: data.into() }
+}
+
+/// The result must be an error of the kind that says the words.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(
+    result: Result<T, BackendError>,
+    kind: BackendErrorKind,
+    words: &str,
+) {
+    let error = result.unwrap_err();
+    let said = match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    assert_eq!(error.kind(), kind, "{said}");
+    assert!(said.contains(words), "{said} does not say {words:?}");
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+fn file_of(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Flock => "default/cell",
+        Strategy::Excl => "default/after-0",
+    }
+}
+
+#[test]
+fn it_says_what_and_where_it_is() {
+    let (_directory, path) = fresh();
+    let shown = path.display();
+    let backend = FileBackend::open(&path).unwrap();
+    assert_eq!(backend.describe(), format!("file:{shown}"));
+    assert_eq!(backend.reach(), Reach::Host);
+    let backend = FileOptions::new(&path).strategy(Strategy::Flock).namespace("A").open().unwrap();
+    assert_eq!(backend.describe(), format!("file:{shown}?strategy=flock namespace A"));
+    refused(FileOptions::new(&path).strategy(Strategy::Excl).open(), Misconfigured, "for flock");
+}
+
+#[test]
+fn a_store_is_used_with_the_strategy_that_it_has() {
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        swap(&open(&path, strategy), 0, 1, b"one").unwrap();
+        let whichever = FileBackend::open(&path).unwrap();
+        assert_eq!(swap(&whichever, 1, 2, b"two").unwrap(), Swap::Swapped);
+        assert_eq!(load(&open(&path, strategy)).unwrap(), cell(2, b"two"));
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_and_left_as_it_is() {
+    for strategy in BOTH {
+        let (directory, path) = fresh();
+        let file = path.join(file_of(strategy));
+        let backend = open(&path, strategy);
+        let victim = directory.path().join("victim");
+        for what in ["a symbolic link", "not a regular file"] {
+            if what == "a symbolic link" {
+                fs::write(&victim, "{\"interlock\":1,\"version\":7,\"bytes\":0}\n\n").unwrap();
+                symlink(&victim, &file).unwrap();
+            } else {
+                // Whoever opened it the usual way would wait for a writer.
+                mkfifoat(CWD, &file, Mode::RWXU).unwrap();
+            }
+            refused(load(&backend), Misconfigured, what);
+            refused(swap(&backend, 0, 1, b"one"), Misconfigured, what);
+            assert!(fs::symlink_metadata(&file).is_ok());
+            fs::remove_file(&file).unwrap();
+        }
+        assert_eq!(swap(&backend, 0, 1, b"one").unwrap(), Swap::Swapped);
+        assert!(fs::read_to_string(victim).unwrap().contains("\"version\":7"));
+    }
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_not_made_a_store() {
+    let (directory, path) = fresh();
+    fs::create_dir_all(path.join("default")).unwrap();
+    refused(FileBackend::open(&path), Misconfigured, "\"default\"");
+    fs::write(directory.path().join("notes"), "mine").unwrap();
+    refused(FileBackend::open(directory.path()), Misconfigured, "in it");
+    // What a file system or a dead client left is not in the way.
+    let other = directory.path().join("other");
+    for name in ["lost+found", ".snapshot", "new-0123456789abcdef"] {
+        fs::create_dir_all(other.join(name)).unwrap();
+    }
+    FileBackend::open(&other).unwrap();
+}
+
+#[test]
+fn whoever_is_stopped_while_it_has_the_lock_makes_others_busy_and_no_more() {
+    let (_directory, path) = fresh();
+    let backend = open(&path, Strategy::Flock);
+    swap(&backend, 0, 1, b"one").unwrap();
+    let holder = fs::File::open(path.join("default")).unwrap();
+    flock(&holder, FlockOperation::LockExclusive).unwrap();
+    refused(swap(&backend, 1, 2, b"two"), Busy, "default");
+    assert_eq!(load(&backend).unwrap(), cell(1, b"one"));
+    assert_eq!(names(&path.join("default")), ["cell"]);
+    drop(holder);
+    assert_eq!(swap(&backend, 1, 2, b"two").unwrap(), Swap::Swapped);
+}
+
+#[test]
+fn children_inherit_nothing_of_it() {
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        let backend = open(&path, strategy);
+        swap(&backend, 0, 1, b"one").unwrap();
+        let list = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        assert!(!list.contains(path.to_str().unwrap()), "{list}");
+        drop(backend);
+    }
+}
+
+#[test]
+fn a_directory_that_was_replaced_is_noticed() {
+    for strategy in BOTH {
+        let (directory, path) = fresh();
+        let backend = open(&path, strategy);
+        swap(&backend, 0, 7, b"mine").unwrap();
+        let other = directory.path().join("other");
+        swap(&open(&other, strategy), 0, 3, b"backup").unwrap();
+        renameat_with(CWD, &other, CWD, &path, RenameFlags::EXCHANGE).unwrap();
+        assert_eq!(swap(&backend, 7, 8, b"into the void").unwrap(), Swap::Conflict);
+        assert_eq!(load(&backend).unwrap(), cell(3, b"backup"));
+        assert_eq!(swap(&backend, 3, 9, b"next").unwrap(), Swap::Swapped);
+        assert_eq!(load(&open(&path, strategy)).unwrap(), cell(9, b"next"));
+        fs::remove_dir_all(&path).unwrap();
+        assert_eq!(load(&backend).unwrap(), Snapshot::default());
+        assert_eq!(swap(&backend, 9, 10, b"into the void").unwrap(), Swap::Conflict);
+        assert_eq!(swap(&backend, 0, 11, b"anew").unwrap(), Swap::Swapped);
+    }
+}
+
+#[test]
+fn a_store_that_became_one_of_the_other_strategy_is_refused() {
+    let (_directory, path) = fresh();
+    let backend = open(&path, Strategy::Flock);
+    swap(&backend, 0, 1, b"one").unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    drop(open(&path, Strategy::Excl));
+    refused(load(&backend), Misconfigured, "it was made for excl");
+    refused(swap(&backend, 1, 2, b"two"), Misconfigured, "it was made for excl");
+}
+
+#[test]
+fn old_files_are_collected_and_who_was_away_for_long_is_told_so() {
+    let (_directory, path) = fresh();
+    let (away, backend) = (open(&path, Strategy::Excl), open(&path, Strategy::Excl));
+    let absent = open(&path, Strategy::Excl);
+    assert_eq!(load(&absent).unwrap(), Snapshot::default());
+    swap(&backend, 0, 1, b"1").unwrap();
+    assert_eq!(load(&away).unwrap(), cell(1, b"1"));
+    for version in 1..200 {
+        let data = (version + 1).to_string();
+        assert_eq!(swap(&backend, version, version + 1, data.as_bytes()).unwrap(), Swap::Swapped);
+    }
+    let left = names(&path.join("default"));
+    assert!(left.len() < 60 && left.contains(&"collected".into()), "{left:?}");
+    assert_eq!(swap(&away, 1, 1000, b"late").unwrap(), Swap::Conflict);
+    assert_eq!(swap(&absent, 0, 1000, b"late").unwrap(), Swap::Conflict);
+    assert_eq!(names(&path.join("default")), left);
+    assert_eq!(load(&away).unwrap(), cell(200, b"200"));
+    assert_eq!(swap(&away, 200, 201, b"next").unwrap(), Swap::Swapped);
+}
+
+#[test]
+fn clients_that_swap_but_once_collect_too() {
+    let (_directory, path) = fresh();
+    for version in 0..100 {
+        let backend = open(&path, Strategy::Excl);
+        assert_eq!(load(&backend).unwrap().version.0, version);
+        assert_eq!(swap(&backend, version, version + 1, b"").unwrap(), Swap::Swapped);
+    }
+    let left = names(&path.join("default"));
+    assert!(left.len() <= 66, "{left:?}");
+}
+
+#[test]
+fn what_the_dead_left_is_swept_and_what_the_living_write_is_not() {
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        swap(&open(&path, strategy), 0, 1, b"one").unwrap();
+        for (name, age) in [("new-old", 3600), ("new-young", 10)] {
+            let file = fs::File::create(path.join("default").join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        }
+        assert_eq!(load(&open(&path, strategy)).unwrap(), cell(1, b"one"));
+        let left = names(&path.join("default"));
+        assert!(
+            left.contains(&"new-young".into()) && !left.contains(&"new-old".into()),
+            "{left:?}"
+        );
+    }
+}
+
+/// Counts up in the cell, as often as asked; the version counts along.
+fn count_up(backend: &FileBackend, times: u64) {
+    let mut done = 0;
+    while done < times {
+        let seen = load(backend).unwrap();
+        assert_eq!(seen.data, pages(seen.version.0), "a torn cell");
+        let next = seen.version.0 + 1;
+        match swap(backend, seen.version.0, next, &pages(next)) {
+            Ok(Swap::Swapped) => done += 1,
+            Ok(Swap::Conflict) => {}
+            Err(e) if e.kind() == Busy => thread::yield_now(),
+            Err(e) => panic!("{e}: {e:?}"),
+        }
+    }
+}
+
+/// Some pages of data, all of which tell the version.
+fn pages(version: u64) -> Vec<u8> {
+    if version == 0 { Vec::new() } else { format!("{version} ").repeat(5000).into_bytes() }
+}
+
+#[test]
+fn threads_that_count_up_lose_nothing() {
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| count_up(&open(&path, strategy), 30));
+            }
+        });
+        assert_eq!(load(&open(&path, strategy)).unwrap(), cell(180, &pages(180)));
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_the_old_cell_or_the_new_one() {
+    if let Ok(path) = std::env::var(STORE) {
+        return count_up(&FileBackend::open(path).unwrap(), u64::MAX);
+    }
+    let seed = fastrand::get_seed();
+    eprintln!("seed {seed}");
+    fastrand::seed(seed);
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        let backend = open(&path, strategy);
+        let mut found = 0;
+        for _ in 0..20 {
+            let mut writer = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "a_killed_writer_leaves_the_old_cell_or_the_new_one"])
+                .env(STORE, &path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let until = found + fastrand::u64(1..20);
+            while found < until {
+                assert!(writer.try_wait().unwrap().is_none(), "the writer ended by itself");
+                found = load(&backend).unwrap().version.0;
+            }
+            thread::sleep(Duration::from_micros(fastrand::u64(..2000)));
+            writer.kill().unwrap();
+            writer.wait().unwrap();
+            let cell = load(&backend).unwrap();
+            assert!(cell.version.0 >= found);
+            found = cell.version.0;
+            assert_eq!(cell.data, pages(found), "torn");
+            // Nothing has to be broken or waited for.
+            let next = pages(found + 1);
+            assert_eq!(swap(&backend, found, found + 1, &next).unwrap(), Swap::Swapped);
+            found += 1;
+        }
+    }
+}

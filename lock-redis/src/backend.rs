@@ -1,0 +1,390 @@
+//! The backend: one hash as the versioned cell, with time limits and other servers to turn to.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lock_core::options::all_failed;
+use lock_core::{
+    BackendError, BackendErrorKind as Kind, LockBackend, Reach, Snapshot, Swap, Version,
+};
+use redis::{RedisError, RedisResult};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{Doing, NO_MEMORY, Site, not_ours, of, silent, sort};
+use crate::listener::Listener;
+use crate::options::RedisOptions;
+use crate::risk::{Info, Risk};
+use crate::servers::{Place, Servers, is_full};
+use crate::session::{Cell, Outcome, Session, redirection};
+
+/// How long a command may take.
+const CALL_SECONDS: u64 = 5;
+/// How long a connection that lay idle may take to show that it still works.
+const PING_SECONDS: u64 = 1;
+
+/// A store in Redis or Valkey.
+///
+/// See the [crate](crate) for what it promises.
+pub struct RedisBackend {
+    servers: Servers,
+    cell: Cell,
+    store: String,
+    /// What the user needs to be allowed.
+    rights: String,
+    /// How many replicas have to have a swap.
+    replicas: u32,
+    /// Which server, or sentinel, to try first.
+    server: AtomicUsize,
+    /// The node of a cluster that has the key, if another one has said so.
+    moved: Mutex<Option<Place>>,
+    /// The newest version that is known to be on enough replicas.
+    replicated: AtomicU64,
+    has_warned: AtomicBool,
+    session: Mutex<Option<Session>>,
+    listener: Mutex<Option<Listener>>,
+}
+
+impl RedisBackend {
+    /// A backend for the server that a URL names; see [`RedisOptions::from_url`].
+    ///
+    /// Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`](Kind::Misconfigured): the URL is bad.
+    pub fn from_url(url: &str) -> Result<Self, BackendError> {
+        RedisOptions::from_url(url)?.build()
+    }
+
+    pub(crate) fn new(
+        servers: Servers,
+        cell: Cell,
+        store: String,
+        rights: String,
+        replicas: u32,
+    ) -> Self {
+        Self {
+            servers,
+            cell,
+            store,
+            rights,
+            replicas,
+            server: AtomicUsize::new(0),
+            moved: Mutex::default(),
+            replicated: AtomicU64::new(0),
+            has_warned: AtomicBool::new(false),
+            session: Mutex::default(),
+            listener: Mutex::default(),
+        }
+    }
+
+    /// What the server may lose, as far as it tells: nothing where its user may not ask (`INFO`).
+    ///
+    /// `lockctl init` shows it. Every backend looks at it when it connects, and warns of the first,
+    /// [`Risk::Eviction`], by `tracing`.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`]: the server cannot be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn risks(&self) -> Result<Vec<Risk>, BackendError> {
+        let mut session = self.session().await?;
+        let info = self.within(Doing::Reading, session.info()).await;
+        Ok(info.map(|info| Info::parse(&info).risks(self.replicas)).unwrap_or_default())
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            store: &self.store,
+            key: &self.cell.key,
+            user: self.servers.account.user.as_deref().unwrap_or("default"),
+            rights: &self.rights,
+        }
+    }
+
+    /// The open connection, or a new one.
+    async fn session(&self) -> Result<Session, BackendError> {
+        let open = self.slot().clone().filter(Session::is_of_this_runtime);
+        if let Some(mut session) = open {
+            if !session.is_idle() {
+                return Ok(session);
+            }
+            let limit = Duration::from_secs(PING_SECONDS);
+            if let Ok(Ok(())) = timeout(limit, session.ping()).await {
+                return Ok(session);
+            }
+            self.forget();
+        }
+        let session = self.connect().await?;
+        *self.slot() = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Connects to the first server that serves and is no replica, from the last good one on.
+    async fn connect(&self) -> Result<Session, BackendError> {
+        let mut places = self.servers.places(self.server.load(Ordering::Relaxed));
+        if let Some(place) = self.moved().clone() {
+            places.retain(|other| *other != place);
+            places.insert(0, place);
+        }
+        let end = Instant::now() + self.servers.connect_timeout;
+        let mut failures = Vec::new();
+        for (tried, place) in places.iter().enumerate() {
+            let began = Instant::now();
+            let left = end.saturating_duration_since(began);
+            let share = left / u32::try_from(places.len() - tried).unwrap_or(u32::MAX);
+            let limit = began + share;
+            let error = match timeout_at(limit, self.try_at(place, limit)).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => error,
+                Err(_) => silent(Doing::Connecting, self.site(), share),
+            };
+            failures.push((place.to_string(), error));
+        }
+        *self.moved() = None;
+        Err(all_failed(&format!("cannot connect to {}", self.store), failures))
+    }
+
+    /// Connects to the server at a place, or to that which the sentinel there names.
+    async fn try_at(&self, place: &Place, limit: Instant) -> Result<Session, BackendError> {
+        let sorted = |error: RedisError| sort(Doing::Connecting, self.site(), error);
+        let primary = match &self.servers.sentinel {
+            Some(sentinel) => self.servers.primary(sentinel, place, limit).await.map_err(sorted)?,
+            None => place.clone(),
+        };
+        let connection = self.servers.connect(&primary, limit).await.map_err(sorted)?;
+        let mut session = Session::new(connection, primary);
+        // Who may not ask learns by the first call whether it is a replica.
+        match session.info().await {
+            Ok(info) => {
+                let info = Info::parse(&info);
+                if info.is_replica {
+                    let why = "a server is a replica, and so not the primary";
+                    return Err(of(Doing::Connecting, self.site(), Kind::Unavailable, why));
+                }
+                self.warn(&info);
+            }
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) && !is_full(&error) => {}
+            Err(error) => return Err(sorted(error)),
+        }
+        if let Place::Tcp(address) = place
+            && let Some(index) = self.servers.addresses.iter().position(|one| one == address)
+        {
+            self.server.store(index, Ordering::Relaxed);
+        }
+        Ok(session)
+    }
+
+    /// Says once what may cost all locks at any time.
+    fn warn(&self, info: &Info) {
+        for risk in info.risks(self.replicas) {
+            if matches!(risk, Risk::Eviction(_)) && !self.has_warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(store = %self.store, "locks may be lost: {risk}");
+            }
+        }
+    }
+
+    /// Does something on the server that has the cell; on another one, if a cluster says so.
+    async fn call<T, F: Future<Output = RedisResult<T>> + Send>(
+        &self,
+        doing: Doing,
+        command: impl Fn(Session) -> F + Sync,
+    ) -> Result<T, BackendError> {
+        let mut is_second = false;
+        loop {
+            let session = self.session().await?;
+            let place = session.place.clone();
+            let limit = Duration::from_secs(CALL_SECONDS);
+            let Ok(result) = timeout(limit, command(session)).await else {
+                self.turn_away();
+                return Err(silent(doing, self.site(), limit));
+            };
+            match result {
+                Ok(answer) => {
+                    if let Some(kept) = &mut *self.slot() {
+                        kept.used();
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    let place = redirection(&error, &place);
+                    let error = sort(doing, self.site(), error);
+                    if let Some(place) = place.filter(|_| !is_second) {
+                        self.forget();
+                        *self.moved() = Some(place);
+                        is_second = true;
+                        continue;
+                    }
+                    if !matches!(error.kind(), Kind::Busy | Kind::TooLarge) {
+                        self.turn_away();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        doing: Doing,
+        call: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, BackendError> {
+        match timeout(Duration::from_secs(CALL_SECONDS), call).await {
+            Ok(result) => result.map_err(|error| sort(doing, self.site(), error)),
+            Err(_) => Err(silent(doing, self.site(), Duration::from_secs(CALL_SECONDS))),
+        }
+    }
+
+    /// Believes that a version is on as many replicas as have to have it, or says that it is not.
+    fn believe(
+        &self,
+        doing: Doing,
+        version: Version,
+        have: RedisResult<u32>,
+    ) -> Result<(), BackendError> {
+        let error = match have {
+            Ok(have) if have >= self.replicas => {
+                self.replicated.store(version.0, Ordering::Relaxed);
+                return Ok(());
+            }
+            Ok(have) => {
+                let why = format!("{have} of {} replicas have what is there", self.replicas);
+                of(doing, self.site(), doing.unclear(), &why)
+            }
+            // It has been done by then, whatever the error says.
+            Err(error) if doing == Doing::Swapping => {
+                of(doing, self.site(), Kind::OutcomeUnknown, "its replicas did not confirm it")
+                    .with_source(error)
+            }
+            Err(error) => sort(doing, self.site(), error),
+        };
+        // The server may be one that its replicas have left.
+        self.turn_away();
+        Err(error)
+    }
+
+    /// Gives the connection up, and begins with another server next time.
+    fn turn_away(&self) {
+        self.forget();
+        *self.moved() = None;
+        let next = self.server.load(Ordering::Relaxed) + 1;
+        self.server.store(next % self.servers.addresses.len().max(1), Ordering::Relaxed);
+    }
+
+    /// Gives the connections up: also the one that tells of changes, which is on the same server.
+    fn forget(&self) {
+        *self.slot() = None;
+        *self.listening() = None;
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Option<Place>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Option<Listener>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A subscription to what is published after each swap.
+    async fn listener(&self) -> Result<Listener, BackendError> {
+        if let Some(listener) = self.listening().clone().filter(Listener::is_good) {
+            return Ok(listener);
+        }
+        let place = self.session().await?.place;
+        let subscribing = self.servers.subscribe(&place, &self.cell.channel);
+        let pubsub = self.within(Doing::Listening, subscribing).await?;
+        // What was swapped before the subscription began was told to nobody.
+        let version = self.load().await?.version;
+        let listener = Listener::start(pubsub, version.0);
+        *self.listening() = Some(listener.clone());
+        Ok(listener)
+    }
+}
+
+#[async_trait]
+impl LockBackend for RedisBackend {
+    fn reach(&self) -> Reach {
+        Reach::Network
+    }
+
+    fn describe(&self) -> String {
+        self.store.clone()
+    }
+
+    async fn load(&self) -> Result<Snapshot, BackendError> {
+        let read = |mut session: Session| async move {
+            let read = session.read(&self.cell).await?;
+            let known = Version(self.replicated.load(Ordering::Relaxed));
+            let is_known = read.as_ref().map_or(true, |snapshot| snapshot.version == known);
+            let have = match self.replicas {
+                0 => Ok(0),
+                replicas if is_known => Ok(replicas),
+                replicas => session.replicated(&self.cell, replicas).await,
+            };
+            Ok((read, have))
+        };
+        let (read, have) = self.call(Doing::Reading, read).await?;
+        let snapshot = read.map_err(|why| {
+            let why = not_ours(self.site(), &why);
+            of(Doing::Reading, self.site(), Kind::Misconfigured, &why)
+        })?;
+        self.believe(Doing::Reading, snapshot.version, have)?;
+        Ok(snapshot)
+    }
+
+    async fn compare_and_swap(
+        &self,
+        expected: Version,
+        next: Version,
+        data: &[u8],
+    ) -> Result<Swap, BackendError> {
+        let swap = |mut session: Session| async move {
+            let outcome = session.swap(&self.cell, (expected, next), data).await?;
+            let have = match self.replicas {
+                0 => Ok(0),
+                replicas => session.wait(replicas).await,
+            };
+            Ok((outcome, have))
+        };
+        match self.call(Doing::Swapping, swap).await? {
+            (Outcome::Done(Swap::Swapped), have) => {
+                self.believe(Doing::Swapping, next, have)?;
+                Ok(Swap::Swapped)
+            }
+            (Outcome::Done(Swap::Conflict), _) => Ok(Swap::Conflict),
+            (Outcome::NoMemory, _) => {
+                Err(of(Doing::Swapping, self.site(), Kind::TooLarge, NO_MEMORY))
+            }
+        }
+    }
+
+    async fn close(&self) {
+        self.forget();
+    }
+
+    async fn changed(&self, seen: Version) -> Result<(), BackendError> {
+        let mut listener = self.listener().await?;
+        if listener.beyond(seen.0).await {
+            return Ok(());
+        }
+        let why = "the subscription has ended";
+        Err(of(Doing::Listening, self.site(), Kind::Unavailable, why))
+    }
+}
+
+impl fmt::Debug for RedisBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBackend").field("store", &self.store).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,409 @@
+//! How to find and use a server: options, and the URL that says them in one line.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lock_core::options::{
+    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, UrlParts, check_namespace, connect_timeout,
+    read_password, unknown_option,
+};
+use lock_core::{BackendError, BackendErrorKind};
+use percent_encoding::percent_decode_str;
+use url::{Url, form_urlencoded};
+
+use crate::backend::RedisBackend;
+use crate::servers::{Account, Address, Files, Sentinel, Servers};
+use crate::session::Cell;
+
+const DEFAULT_NAMESPACE: &str = "default";
+const DEFAULT_PORT: u16 = 6379;
+const DEFAULT_SENTINEL_PORT: u16 = 26379;
+
+/// How to make a [`RedisBackend`].
+///
+/// ```
+/// use lock_core::LockBackend;
+/// use lock_redis::RedisOptions;
+///
+/// let url = "rediss://shop:secret@s1,s2,s3/2?sentinel=main&replicas=1";
+/// let backend = RedisOptions::from_url(url)?.namespace("billing").build()?;
+/// assert_eq!(backend.describe(), "rediss://s1,s2,s3/2?sentinel=main namespace billing");
+/// # Ok::<(), lock_core::BackendError>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisOptions {
+    servers: Servers,
+    namespace: Option<String>,
+    replicas: u32,
+    password_file: Option<PathBuf>,
+    sentinel_password_file: Option<PathBuf>,
+}
+
+impl RedisOptions {
+    /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS.
+    ///
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Without a user it is `default`,
+    /// without a number of a database it is 0. Several hosts, separated by commas, are nodes of one
+    /// cluster, or sentinels; of other servers that which is the primary is used. Options after `?`:
+    ///
+    /// * `namespace`
+    /// * `password-file`, which keeps the password out of the URL (see
+    ///   [`password_file`](Self::password_file))
+    /// * `socket`: the path of a Unix socket
+    /// * `connect-timeout`, in seconds; see [`connect_timeout`](Self::connect_timeout)
+    /// * `ssl-ca`, `ssl-cert` and `ssl-key`: paths of PEM files, read whenever it connects. Without
+    ///   `ssl-ca` the system's CAs are trusted.
+    /// * `replicas`: see [`replicas`](Self::replicas)
+    /// * `sentinel`: the hosts are sentinels, which know the primary by this name.
+    ///   `sentinel-user` and `sentinel-password-file` are for sentinels that let nobody in without.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
+    pub fn from_url(url: &str) -> Result<Self, BackendError> {
+        let UrlParts { scheme, user, hosts, rest } = UrlParts::split(url).map_err(bad)?;
+        let is_tls = match scheme {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" => true,
+            _ => return Err(bad("it does not begin with redis:// or rediss://")),
+        };
+        let mut options: Option<Self> = None;
+        for host in hosts {
+            let url = Url::parse(&format!("redis://{user}{host}{rest}"))
+                .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
+            let one = Self::from_one(&url, is_tls)?;
+            match &mut options {
+                Some(options) => options.servers.addresses.extend(one.servers.addresses),
+                None => options = Some(one),
+            }
+        }
+        let options = options.expect("there is a host");
+        options.check_url()?;
+        Ok(options)
+    }
+
+    fn from_one(url: &Url, is_tls: bool) -> Result<Self, BackendError> {
+        let host = url.host_str().unwrap_or_default();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let mut options = Self {
+            servers: Servers {
+                addresses: Vec::new(),
+                socket: None,
+                tls: is_tls.then(Files::default),
+                account: Account {
+                    user: Some(decoded(url.username())?).filter(|user| !user.is_empty()),
+                    password: url.password().map(decoded).transpose()?,
+                },
+                database: database(url.path())?,
+                sentinel: None,
+                connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            },
+            namespace: None,
+            replicas: 0,
+            password_file: None,
+            sentinel_password_file: None,
+        };
+        let servers = &mut options.servers;
+        let mut sentinel_user = None;
+        // A plus is a plus: it may be in a path or a name.
+        let query = url.query().unwrap_or_default().replace('+', "%2B");
+        let mut seen: Vec<Cow<'_, str>> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&key) {
+                return Err(bad("it says the same option twice"));
+            }
+            seen.push(key.clone());
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(bad("an option of it is not UTF-8"));
+            }
+            let value = value.into_owned();
+            match &*key {
+                "namespace" => options.namespace = Some(value),
+                "password-file" if url.password().is_some() => {
+                    return Err(bad("it has a password and a password-file: write one of them"));
+                }
+                "password-file" => options.password_file = Some(value.into()),
+                "socket" => servers.socket = Some(value.into()),
+                "connect-timeout" => {
+                    servers.connect_timeout = connect_timeout(&value).map_err(|what| bad(&what))?;
+                }
+                "replicas" => {
+                    options.replicas = value
+                        .parse()
+                        .map_err(|_| bad(&format!("its replicas is {value:?}, and no number")))?;
+                }
+                "sentinel" if value.is_empty() => return Err(bad("its sentinel names no primary")),
+                "sentinel" => {
+                    servers.sentinel = Some(Sentinel { name: value, account: Account::default() });
+                }
+                "sentinel-user" => sentinel_user = Some(value),
+                "sentinel-password-file" => options.sentinel_password_file = Some(value.into()),
+                "ssl-ca" | "ssl-cert" | "ssl-key" => {
+                    let Some(files) = &mut servers.tls else {
+                        return Err(bad(&format!("it has {key} but no TLS: write rediss://")));
+                    };
+                    *files.slot(&key) = Some(value.into());
+                }
+                _ => return Err(bad(&unknown_option(&key))),
+            }
+        }
+        match &mut servers.sentinel {
+            Some(sentinel) => sentinel.account.user = sentinel_user,
+            None if sentinel_user.is_some() || options.sentinel_password_file.is_some() => {
+                return Err(bad("it has options of sentinels and no sentinel=NAME"));
+            }
+            None => {}
+        }
+        let is_sentinel = servers.sentinel.is_some();
+        let default = if is_sentinel { DEFAULT_SENTINEL_PORT } else { DEFAULT_PORT };
+        let port = url.port().unwrap_or(default);
+        servers.addresses.push(Address { host: bare.unwrap_or(host).into(), port });
+        Ok(options)
+    }
+
+    /// What must not go together.
+    fn check_url(&self) -> Result<(), BackendError> {
+        let servers = &self.servers;
+        if let Some(files) = &servers.tls
+            && files.cert.is_some() != files.key.is_some()
+        {
+            return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
+        }
+        let is_alone = servers.sentinel.is_none() && servers.tls.is_none();
+        if servers.socket.is_some() && (servers.addresses.len() > 1 || !is_alone) {
+            return Err(bad("a socket is one server, without TLS and sentinels"));
+        }
+        Ok(())
+    }
+
+    /// Which cell of the database to use: 1 to 255 bytes without control characters, compared byte
+    /// for byte.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// The namespace that was chosen so far, by the URL or by [`namespace`](Self::namespace).
+    pub fn chosen_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// A file whose first line is the password.
+    ///
+    /// It is read once, by [`build`](Self::build), and refused if others than its owner and group
+    /// can read or write it.
+    #[must_use]
+    pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.password_file = Some(path.into());
+        self
+    }
+
+    /// How long connecting may take, all servers and their addresses together, from looking up the
+    /// names to a connection on which something was answered; 10 s if it is not said, and never more
+    /// than 60 s.
+    ///
+    /// Of several servers each may take its share of what is left. While a client connects it can
+    /// renew no lease, so keep this well below the length of the leases.
+    #[must_use]
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.servers.connect_timeout = time.min(CONNECT_TIMEOUT_MAX);
+        self
+    }
+
+    /// How many replicas have to have received a change before it is believed: 0 if it is not said.
+    ///
+    /// Nothing is granted, and no lease renewed, while there are fewer. See
+    /// [Failover](crate#failover).
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Makes the backend; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendErrorKind::Misconfigured`]: the namespace, a password file or a file of a
+    /// certificate is bad.
+    pub fn build(mut self) -> Result<RedisBackend, BackendError> {
+        let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        check_namespace(&namespace)?;
+        if let Some(path) = &self.password_file {
+            self.servers.account.password = Some(read_password(path)?);
+        }
+        if let (Some(path), Some(sentinel)) =
+            (&self.sentinel_password_file, &mut self.servers.sentinel)
+        {
+            sentinel.account.password = Some(read_password(path)?);
+        }
+        for option in ["ssl-ca", "ssl-cert", "ssl-key"] {
+            if let Some(files) = &mut self.servers.tls
+                && let Some(path) = files.slot(option)
+                && let Err(error) = File::open(&*path)
+            {
+                let message =
+                    format!("cannot read {}, the {option} of the redis: URL", path.display());
+                let error =
+                    BackendError::new(BackendErrorKind::Misconfigured, message).with_source(error);
+                return Err(error);
+            }
+        }
+        let store = self.describe(&namespace);
+        let rights = rights(&self.servers, self.replicas);
+        // The part in braces decides which node of a cluster has the key.
+        let key = format!("interlock:{{{namespace}}}");
+        // Databases have keys of their own, but share their channels.
+        let channel = format!("{key}:{}", self.servers.database);
+        let cell = Cell { key, channel };
+        Ok(RedisBackend::new(self.servers, cell, store, rights, self.replicas))
+    }
+
+    fn describe(&self, namespace: &str) -> String {
+        use fmt::Write;
+        let servers = &self.servers;
+        let (port, sentinel) = match &servers.sentinel {
+            Some(sentinel) => (DEFAULT_SENTINEL_PORT, format!("?sentinel={}", sentinel.name)),
+            None => (DEFAULT_PORT, String::new()),
+        };
+        let mut hosts: Vec<String> =
+            servers.addresses.iter().map(|address| address.in_url(port)).collect();
+        // Whichever of them clients try first, the store is the same.
+        hosts.sort();
+        let scheme = if servers.tls.is_some() { "rediss" } else { "redis" };
+        let mut text = format!("{scheme}://{}/{}{sentinel}", hosts.join(","), servers.database);
+        if let Some(socket) = &servers.socket {
+            let _ = write!(text, "?socket={}", socket.display());
+        }
+        if namespace != DEFAULT_NAMESPACE {
+            let _ = write!(text, " namespace {namespace}");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("servers", &self.servers)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an administrator types to let a user use the store.
+fn rights(servers: &Servers, replicas: u32) -> String {
+    let mut rights = String::from(
+        "on ~interlock:* &interlock:* +evalsha +script|load +hget +hgetall +hset +hstrlen +exists \
+         +publish +subscribe +ping +info",
+    );
+    if servers.database != 0 {
+        rights += " +select";
+    }
+    if replicas > 0 {
+        rights += " +wait";
+    }
+    rights
+}
+
+fn database(path: &str) -> Result<u32, BackendError> {
+    match path.trim_matches('/') {
+        "" => Ok(0),
+        number => {
+            number.parse().map_err(|_| bad("what follows its hosts is no number of a database"))
+        }
+    }
+}
+
+fn decoded(text: &str) -> Result<String, BackendError> {
+    let text = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+    text.map_err(|_| bad("user or password are not UTF-8"))
+}
+
+fn bad(what: &str) -> BackendError {
+    let message = format!("cannot use the redis: URL: {what}");
+    BackendError::new(BackendErrorKind::Misconfigured, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lock_core::LockBackend;
+
+    fn described(url: &str) -> String {
+        RedisOptions::from_url(url).unwrap().build().unwrap().describe()
+    }
+
+    #[test]
+    fn urls_are_understood_and_described_without_secrets() {
+        for (url, text) in [
+            ("redis://u:p@h/3", "redis://h/3"),
+            ("redis://h", "redis://h/0"),
+            ("valkey://:p@h:6379/", "redis://h/0"),
+            ("valkeys://h", "rediss://h/0"),
+            ("redis://u:p%40%2F@h:1,[::1],i:3/1", "redis://[::1],h:1,i:3/1"),
+            ("redis://u@/0?socket=/run/r.sock", "redis://localhost/0?socket=/run/r.sock"),
+            ("redis://h/?namespace=n%20n", "redis://h/0 namespace n n"),
+            ("redis://b,a:26379/1?sentinel=m", "redis://a,b/1?sentinel=m"),
+            ("rediss://h?ssl-ca=Cargo.toml&replicas=2", "rediss://h/0"),
+        ] {
+            assert_eq!(described(url), text);
+        }
+        let options = RedisOptions::from_url("redis://u%41:p%40%2f:x@[::1]:7").unwrap();
+        assert_eq!(options.servers.addresses[0], Address { host: "::1".into(), port: 7 });
+        assert_eq!(options.servers.account.user.as_deref(), Some("uA"));
+        assert_eq!(options.servers.account.password.as_deref(), Some("p@/:x"));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_without_showing_secrets() {
+        for url in [
+            "",
+            "redis:h",
+            "mysql://u:secret@h/db",
+            "redis://u:/secret@h/0",
+            "redis://u:12/secret@h/0",
+            "redis://u:1?secret@h/0",
+            "redis://u:1?Xsecret=1",
+            "redis://u:secret@h/0?connect-timeout=0",
+            "redis://u:secret@h/0?namespace=a&namespace=b",
+            "redis://u:secret@h,/1",
+            "redis://u:secret@h:port/1",
+            "redis://u:secret@h/one",
+            "redis://u:secret@h/1/2",
+            "redis://u:secret@h/-1",
+            "redis://u:secret@h/?password=secret",
+            "redis://u:secret@h/#secret",
+            "redis://u:secret@h/?ssl-ca=/x",
+            "rediss://u:secret@h/?ssl-cert=/x",
+            "rediss://u:secret@h/?socket=/x",
+            "redis://u:secret@h,i/?socket=/x",
+            "redis://u:secret@h/?replicas=some",
+            "redis://u:secret@h/?sentinel=",
+            "redis://u:secret@h/?sentinel-user=x",
+            "redis://u:secret/x@h/0",
+            "redis://u:secret@h/?password-file=/p",
+        ] {
+            let error = RedisOptions::from_url(url).expect_err(url);
+            assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+        for url in
+            ["redis://h?namespace=", "redis://h?password-file=/none", "rediss://h?ssl-ca=/none"]
+        {
+            let error = RedisOptions::from_url(url).unwrap().build().expect_err(url);
+            assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_the_password() {
+        let options = RedisOptions::from_url("redis://u:secret@h").unwrap();
+        let backend = options.clone().build().unwrap();
+        assert!(!format!("{options:?} {backend:?}").contains("secret"));
+    }
+}

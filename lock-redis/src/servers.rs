@@ -1,0 +1,309 @@
+//! The servers of a store: which one has the cell now, and connecting to it.
+
+use std::fmt;
+use std::fs;
+use std::future;
+use std::io;
+use std::iter;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lock_core::dial::{Addresses, DialError};
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::AsyncDNSResolver;
+use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, cmd,
+};
+use tokio::time::Instant;
+
+/// A connection on which nothing arrives is asked by the system, from then on and so often, whether it
+/// still works.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+/// So often in vain, and it is given up.
+const KEEPALIVE_TRIES: u32 = 3;
+
+/// Host and port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Address {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Who a client says it is.
+#[derive(Clone, Default)]
+pub(crate) struct Account {
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+/// Files of certificates and keys, read whenever it connects.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Files {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// Who says which server is the primary.
+#[derive(Clone)]
+pub(crate) struct Sentinel {
+    /// What the sentinels call it.
+    pub(crate) name: String,
+    pub(crate) account: Account,
+}
+
+/// How to reach the servers of a store.
+#[derive(Clone)]
+pub(crate) struct Servers {
+    /// Servers, or sentinels that know one.
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) socket: Option<PathBuf>,
+    /// `None`: not encrypted.
+    pub(crate) tls: Option<Files>,
+    pub(crate) account: Account,
+    pub(crate) database: u32,
+    pub(crate) sentinel: Option<Sentinel>,
+    /// How long connecting may take, all servers together.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Socket(PathBuf),
+    Tcp(Address),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp(address) => write!(f, "{}:{}", address.host, address.port),
+        }
+    }
+}
+
+impl Servers {
+    /// Where the server could be, the likeliest first; `first` is the number of the last good one.
+    pub(crate) fn places(&self, first: usize) -> Vec<Place> {
+        if let Some(path) = &self.socket {
+            return vec![Place::Socket(path.clone())];
+        }
+        let count = self.addresses.len();
+        (first..first + count).map(|n| Place::Tcp(self.addresses[n % count].clone())).collect()
+    }
+
+    /// Connects to a server, as the user and in the database that are meant.
+    pub(crate) async fn connect(
+        &self,
+        place: &Place,
+        limit: Instant,
+    ) -> RedisResult<MultiplexedConnection> {
+        let mut connection = self.dial(place, limit).await?;
+        authenticate(&mut connection, &self.account).await?;
+        if self.database != 0 {
+            cmd("SELECT").arg(self.database).query_async::<()>(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Connects to a server, to be told of what others publish there.
+    pub(crate) async fn subscribe(&self, place: &Place, channel: &str) -> RedisResult<PubSub> {
+        let mut settings = settings();
+        if let Some(user) = &self.account.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &self.account.password {
+            settings = settings.set_password(password);
+        }
+        let mut pubsub = self.client(place, settings)?.get_async_pubsub().await?;
+        pubsub.subscribe(channel).await?;
+        Ok(pubsub)
+    }
+
+    /// Asks a sentinel where the primary is.
+    pub(crate) async fn primary(
+        &self,
+        sentinel: &Sentinel,
+        at: &Place,
+        limit: Instant,
+    ) -> RedisResult<Place> {
+        let mut connection = self.dial(at, limit).await?;
+        authenticate(&mut connection, &sentinel.account).await?;
+        let mut ask = cmd("SENTINEL");
+        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinel.name);
+        let found: Option<(String, u16)> = ask.query_async(&mut connection).await?;
+        let (host, port) = found.ok_or_else(|| {
+            let name = sentinel.name.clone();
+            RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "sentinel", name))
+        })?;
+        Ok(Place::Tcp(Address { host, port }))
+    }
+
+    /// Connects to the first address of a server at which somebody answers.
+    async fn dial(&self, place: &Place, limit: Instant) -> RedisResult<MultiplexedConnection> {
+        // The time limits are those of the calls.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let client = self.client(place, settings())?;
+        let Place::Tcp(Address { host, port }) = place else {
+            return client.get_multiplexed_async_connection_with_config(&config).await;
+        };
+        let failed = |error: DialError| RedisError::from(io::Error::other(error));
+        let addresses = Addresses::look_up(host, *port, limit).await.map_err(failed)?;
+        let connect = |address| {
+            let config = config.clone().set_dns_resolver(Only(address));
+            let client = &client;
+            async move {
+                let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+                let answered = match connected {
+                    Ok(mut connection) => match cmd("PING").query_async(&mut connection).await {
+                        // Whatever it says, it speaks.
+                        Ok(()) => Ok(connection),
+                        Err(error) if error.code().is_some() => Ok(connection),
+                        Err(error) => Err(error),
+                    },
+                    Err(error) => Err(error),
+                };
+                match answered {
+                    Err(error) if error.is_io_error() => Err(io::Error::other(error)),
+                    final_answer => Ok(final_answer),
+                }
+            }
+        };
+        addresses.race(limit, connect).await.map_err(failed)?
+    }
+
+    fn client(&self, place: &Place, settings: RedisConnectionInfo) -> RedisResult<Client> {
+        let (idle, interval) = KEEPALIVE;
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
+        let keepalive = keepalive.with_retries(KEEPALIVE_TRIES);
+        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+        let address = match place {
+            Place::Socket(path) => ConnectionAddr::Unix(path.clone()),
+            Place::Tcp(Address { host, port }) if self.tls.is_none() => {
+                ConnectionAddr::Tcp(host.clone(), *port)
+            }
+            Place::Tcp(Address { host, port }) => ConnectionAddr::TcpTls {
+                host: host.clone(),
+                port: *port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
+        let info =
+            address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(settings);
+        match (&self.tls, place) {
+            (Some(files), Place::Tcp(_)) => {
+                // A program with several makers of cryptography has to choose one; else this one.
+                if rustls::crypto::CryptoProvider::get_default().is_none() {
+                    let _ = rustls::crypto::ring::default_provider().install_default();
+                }
+                Client::build_with_tls(info, files.read()?)
+            }
+            _ => Client::open(info),
+        }
+    }
+}
+
+/// A host that has this one address.
+struct Only(SocketAddr);
+
+impl AsyncDNSResolver for Only {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        _port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let only: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(iter::once(self.0));
+        Box::pin(future::ready(Ok(only)))
+    }
+}
+
+/// No name of a library is sent: that would be one right more.
+fn settings() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+/// Says who it is, if it is anybody.
+async fn authenticate(
+    connection: &mut MultiplexedConnection,
+    account: &Account,
+) -> RedisResult<()> {
+    let Some(password) = &account.password else { return Ok(()) };
+    let mut auth = cmd("AUTH");
+    if let Some(user) = &account.user {
+        auth.arg(user);
+    }
+    auth.arg(password).query_async::<()>(connection).await.map_err(|error| {
+        // A server that has no such command repeats what it was told.
+        if error.to_string().contains(password.as_str()) {
+            return RedisError::from((
+                ErrorKind::AuthenticationFailed,
+                "the server does not understand AUTH",
+            ));
+        }
+        // It has no users, or no password: that has no word of its own.
+        if error.code() == Some("ERR") && !is_full(&error) {
+            let detail = error.detail().unwrap_or_default().to_owned();
+            return RedisError::from((ErrorKind::AuthenticationFailed, "AUTH failed", detail));
+        }
+        error
+    })
+}
+
+/// Whether the server takes no more connections: that is the answer to whatever is sent first.
+pub(crate) fn is_full(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.contains("max number of clients"))
+}
+
+impl Files {
+    /// The file that an option names.
+    pub(crate) fn slot(&mut self, option: &str) -> &mut Option<PathBuf> {
+        match option {
+            "ssl-ca" => &mut self.ca,
+            "ssl-cert" => &mut self.cert,
+            _ => &mut self.key,
+        }
+    }
+
+    fn read(&self) -> RedisResult<TlsCertificates> {
+        let read = |path: &Option<PathBuf>| path.as_ref().map(fs::read).transpose();
+        let client_tls = match (read(&self.cert)?, read(&self.key)?) {
+            (Some(client_cert), Some(client_key)) => {
+                Some(ClientTlsConfig { client_cert, client_key })
+            }
+            _ => None,
+        };
+        Ok(TlsCertificates { client_tls, root_cert: read(&self.ca)? })
+    }
+}
+
+impl Address {
+    /// An address as a node of a cluster or a person writes it; brackets are optional.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Some(Self { host: bare.unwrap_or(host).into(), port: port.parse().ok()? })
+    }
+
+    /// As a URL has it.
+    pub(crate) fn in_url(&self, default_port: u16) -> String {
+        let Self { host, port } = self;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        if *port == default_port { host } else { format!("{host}:{port}") }
+    }
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Servers")
+            .field("addresses", &self.addresses)
+            .field("socket", &self.socket)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}

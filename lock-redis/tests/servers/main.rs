@@ -1,0 +1,13 @@
+//! What this crate promises, on real servers that each test starts for itself.
+
+mod cluster;
+mod memory;
+mod place;
+mod refusals;
+mod replicas;
+mod restarts;
+mod rights;
+mod sentinels;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;

@@ -1,0 +1,157 @@
+//! The rights that a program needs, what it says when one is missing, and passwords.
+
+use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Request, Version};
+
+use crate::place::{PASSWORD, Place, RIGHTS, backend, everywhere, expect, swap, until_waiting};
+use crate::support::key;
+
+/// Everything that a client does, with one of its rivals.
+async fn work(place: &Place, user: &str) {
+    let locks = Locks::new(backend(&place.url_of(user)));
+    let guard = locks.acquire(Request::exclusive("app").and_limit("backup", 2)).await.unwrap();
+    let rival = Locks::new(backend(&place.url_of(user)));
+    let (granted, released) = tokio::join!(rival.acquire("app/blog"), async {
+        until_waiting(&locks).await;
+        guard.release().await
+    });
+    released.unwrap();
+    granted.unwrap().release().await.unwrap();
+    let crowd: Vec<Locks> = (0..4).map(|_| Locks::new(backend(&place.url_of(user)))).collect();
+    let mut tasks = tokio::task::JoinSet::new();
+    for (index, locks) in crowd.iter().cloned().enumerate() {
+        tasks.spawn(async move {
+            for _ in 0..20 {
+                let guard = locks.acquire(format!("own/{index}")).await.unwrap();
+                guard.release().await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    for locks in crowd.iter().chain([&locks, &rival]) {
+        locks.close().await.unwrap();
+    }
+}
+
+#[test]
+fn these_rights_are_enough_for_everything() {
+    everywhere(&[], async |place| {
+        let user = place.user(RIGHTS);
+        work(place, &user).await;
+        let log: Vec<redis::Value> = place.call(&["ACL", "LOG"]);
+        assert!(log.is_empty(), "something was refused: {log:?}");
+    });
+}
+
+#[test]
+fn what_is_missing_is_said_as_the_rule_to_type() {
+    everywhere(&[], async |place| {
+        for missing in
+            ["~interlock:*", "+evalsha", "+script|load", "+hget", "+hgetall", "+hset", "+exists"]
+        {
+            println!("without {missing}");
+            place.call::<()>(&["FLUSHALL"]);
+            let rights: Vec<&str> = RIGHTS.iter().copied().filter(|one| *one != missing).collect();
+            let user = place.user(&rights);
+            let mine = backend(&place.url_of(&user));
+            let rule = format!("ACL SETUSER {user} on {}", RIGHTS.join(" "));
+            if missing == "+script|load" {
+                place.call::<()>(&["SCRIPT", "FLUSH"]);
+            } else {
+                place.backend().load().await.unwrap();
+                swap(&place.backend(), 0, "{}").await.unwrap();
+                place.call::<()>(&["FLUSHALL"]);
+            }
+            let read_only = ["+hget", "+hset", "+exists"].contains(&missing);
+            if read_only {
+                mine.load().await.unwrap();
+            } else {
+                expect(mine.load().await, Kind::Misconfigured, &rule);
+            }
+            if missing != "+hgetall" {
+                expect(swap(&mine, 0, "{}").await, Kind::Misconfigured, &rule);
+                assert_eq!(place.backend().load().await.unwrap().version, Version::ABSENT);
+            }
+            // Whoever types it is done.
+            place.call::<()>(&rule.split(' ').collect::<Vec<_>>());
+            swap(&mine, 0, "{}").await.unwrap();
+            mine.load().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn who_may_not_publish_or_subscribe_or_ask_has_locks_all_the_same() {
+    everywhere(&[], async |place| {
+        for missing in ["&interlock:*", "+publish", "+subscribe", "+ping", "+info", "+hstrlen"] {
+            println!("without {missing}");
+            let mut rights: Vec<&str> =
+                RIGHTS.iter().copied().filter(|one| *one != missing).collect();
+            if missing == "&interlock:*" {
+                rights.push("resetchannels");
+            }
+            let user = place.user(&rights);
+            work(place, &user).await;
+            let told = backend(&place.url_of(&user));
+            if ["&interlock:*", "+subscribe"].contains(&missing) {
+                told.changed(Version::ABSENT).await.expect_err("it may not subscribe");
+                told.load().await.expect("that is no reason not to read");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_wrong_password_is_said_and_none_is_shown() {
+    everywhere(&[], async |place| {
+        let user = place.user(RIGHTS);
+        let url = place.url_of(&user);
+        backend(&url).load().await.unwrap();
+        for wrong in [
+            url.replace(PASSWORD, &format!("not-{PASSWORD}")),
+            url.replace(&user, "nobody"),
+            url.replace(&user, ""),
+        ] {
+            expect(backend(&wrong).load().await, Kind::Misconfigured, "check user and password");
+            let changed = backend(&wrong).changed(Version(1)).await;
+            expect(changed, Kind::Misconfigured, "check user and password");
+        }
+        place.call::<()>(&["ACL", "SETUSER", &user, "off"]);
+        expect(backend(&url).load().await, Kind::Misconfigured, "check user and password");
+        place.call::<()>(&["CONFIG", "SET", "requirepass", PASSWORD]);
+        expect(place.backend().load().await, Kind::Misconfigured, "wants a password");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{PASSWORD}\n")).unwrap();
+        let url = format!("{}?password-file={}", place.url(), file.path().display());
+        backend(&url).load().await.unwrap();
+        backend(&place.url_of("")).load().await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_repeats_what_it_was_told_does_not_show_the_password() {
+    everywhere(&["rename-command AUTH \"\""], async |place| {
+        expect(backend(&place.url_of("u")).load().await, Kind::Misconfigured, "");
+        place.backend().load().await.unwrap();
+    });
+}
+
+#[test]
+fn databases_and_namespaces_are_apart() {
+    everywhere(&[], async |place| {
+        let in_second = backend(&format!("{}/2", place.url()));
+        let named = backend(&format!("{}/2?namespace=a%7Db", place.url()));
+        swap(&place.backend(), 0, "zero").await.unwrap();
+        swap(&in_second, 0, "two").await.unwrap();
+        swap(&named, 0, "named").await.unwrap();
+        for (backend, data) in [(&place.backend(), "zero"), (&in_second, "two"), (&named, "named")]
+        {
+            assert_eq!(backend.load().await.unwrap().data, data.as_bytes());
+        }
+        assert!(place.call::<bool>(&["EXISTS", &key("default")]));
+        expect(
+            backend(&format!("{}/99", place.url())).load().await,
+            Kind::Misconfigured,
+            "no database of that number",
+        );
+    });
+}

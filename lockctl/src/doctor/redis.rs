@@ -1,0 +1,28 @@
+//! What only a store in Redis or Valkey has: what the server may lose.
+
+use super::report::Report;
+use crate::{
+    exit::Exit,
+    keeper::LockError,
+    store::{ServerUrl, Settings},
+};
+
+/// Asks the server of the URL.
+pub(super) async fn check(settings: &Settings, url: &ServerUrl, report: &mut Report) {
+    let backend = match settings.redis(url) {
+        Ok(backend) => backend,
+        Err(error) => return report.fail("server", &error, Exit::Config),
+    };
+    match backend.risks().await {
+        Ok(risks) if risks.is_empty() => report.ok("server", "it admits no way to lose locks"),
+        Ok(risks) => {
+            for risk in risks {
+                report.warn("server", risk.to_string(), "see the front page of lock-redis");
+            }
+        }
+        Err(error) => {
+            let error = LockError::Open(error);
+            report.fail("server", &error, error.exit());
+        }
+    }
+}

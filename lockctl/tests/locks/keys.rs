@@ -1,0 +1,100 @@
+//! What is true of stores in Redis, and of nothing else: its key, its rights, and what it may lose.
+
+use crate::{
+    passwords::{ALL, assert_ends, on},
+    scene::Scene,
+    store::SECRET,
+    world::{stderr, stdout},
+};
+
+/// The key of the namespace `default`.
+const KEY: &str = "interlock:{default}";
+
+#[test]
+fn what_the_server_or_the_url_refuses_is_78_and_says_what_to_do() {
+    let scene = Scene::new();
+    let store = &scene.world.store;
+    let good = store.url_with_password();
+    let (server, _) = good.rsplit_once('/').unwrap();
+    for (url, words) in [
+        (store.url_as("test", &format!("{SECRET}-not")), "check user and password"),
+        (format!("{server}/99999"), "no database of that number"),
+        (store.url_of_user_with("~interlock:* +select"), " on ~interlock:* &interlock:* +evalsha"),
+        (store.url_of_user_with("~other:* +@all"), " on ~interlock:* &interlock:* +evalsha"),
+        (format!("{good}?tabel=x"), "\"tabel\""),
+        (format!("{good}?password-file=/p"), "password-file"),
+        (format!("{good}?ssl-ca=/p"), "rediss://"),
+        (format!("{good}?replicas=some"), "\"some\""),
+        (format!("{server}/name"), "no number of a database"),
+    ] {
+        let message = assert_ends(&scene, &url, "run -l one -- touch started", 78);
+        assert!(message.contains(words), "no {words} in {message}");
+    }
+    assert!(!scene.path("started").exists());
+    scene.assert_free();
+}
+
+#[test]
+fn a_user_with_the_rights_that_are_named_can_do_everything() {
+    let scene = Scene::new();
+    let url = scene.world.store.url_of_user_with("~interlock:* +select");
+    let message = assert_ends(&scene, &url, "list", 78);
+    let (_, rule) = message.split_once("ACL SETUSER ").unwrap();
+    let (user, rule) = rule.split_once(' ').unwrap();
+    let is_right = |word: &&str| *word == "on" || word.starts_with(['~', '&', '+']);
+    let rule = rule.split(' ').map(|word| word.trim_end_matches([':', '\n'])).take_while(is_right);
+    let words: Vec<&str> = [user].into_iter().chain(rule).collect();
+    scene.world.store.call::<()>(&[&["ACL", "SETUSER"], &*words].concat());
+    for rest in ["run -l one -- true", "list", "list --json", "wait one", "init"] {
+        assert_ends(&scene, &url, rest, 0);
+    }
+    assert_ends(&scene, &url, "release --task x", 1);
+}
+
+#[test]
+fn init_needs_nothing_and_says_what_the_server_may_lose() {
+    let scene = Scene::new();
+    let url = scene.world.store.url().to_owned();
+    let output = on(&scene, &url, "init");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).ends_with(" is ready\n"), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "");
+    scene.world.store.call::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let output = on(&scene, &url, "init");
+    scene.world.store.call::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("allkeys-lru: set noeviction"), "{}", stderr(&output));
+}
+
+#[test]
+fn another_name_of_the_scheme_is_the_same_store() {
+    let scene = Scene::new();
+    let mut holder = scene.hold("--task holder -l one");
+    let by_another_name = scene.world.store.url().replace("redis:", "valkey:");
+    assert_ends(&scene, &by_another_name, "run -n -l one -- true", 75);
+    holder.end();
+}
+
+#[test]
+fn a_key_that_is_not_understood_is_78_and_left_as_it_is() {
+    let scene = Scene::new();
+    let store = &scene.world.store;
+    scene.assert_ends("run -l one -- true", 0);
+    let broken: [&[&str]; 4] = [
+        &["HSET", KEY, "data", "{\"format\":999}"],
+        &["HSET", KEY, "data", "nonsense"],
+        &["HSET", KEY, "version", "1.79e+15"],
+        &["SET", KEY, "somebody's"],
+    ];
+    for command in broken {
+        store.call::<()>(command);
+        let before: Vec<u8> = store.call(&["DUMP", KEY]);
+        for rest in ALL.into_iter().filter(|rest| *rest != "init") {
+            scene.assert_ends(rest, 78);
+        }
+        assert_eq!(store.call::<Vec<u8>>(&["DUMP", KEY]), before);
+    }
+    assert!(!scene.path("started").exists());
+    store.call::<()>(&["DEL", KEY]);
+    scene.assert_free();
+}
