@@ -26,7 +26,7 @@ pub(crate) fn release(settings: &Settings, task: &str) -> Exit {
             Exit::Status(1)
         }
         Ok(_) => {
-            settings.journal(false).freed(task);
+            settings.journal(false).freed(task, None);
             Exit::Status(0)
         }
         Err(error) => {

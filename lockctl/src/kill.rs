@@ -183,8 +183,8 @@ fn free(settings: &Settings, task: &str, victims: &[Victim]) -> Result<(), KillE
         Ok(victims.iter().flat_map(|victim| victim.tasks.keys()).any(is_left))
     })?;
     let journal = settings.journal(false);
-    for task in victims.iter().flat_map(|victim| victim.tasks.values()) {
-        journal.freed(&task.name);
+    for (id, task) in victims.iter().flat_map(|victim| &victim.tasks) {
+        journal.freed(&task.name, Some(id));
     }
     if left { Err(KillError::Unproven(task.to_owned())) } else { Ok(()) }
 }

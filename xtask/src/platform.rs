@@ -1,6 +1,8 @@
 //! The platform example: run with the `lockctl` of this tree, and for long on every kind of store.
 
-use lock_servers::{Instance, Kind};
+use std::{env, fs, process};
+
+use lock_servers::{Error, Instance, Kind, RedisKind, RedisServer};
 
 use crate::{Failure, cargo};
 
@@ -23,19 +25,35 @@ pub(crate) fn soak(minutes: u64) -> Result<(), Failure> {
         }
     };
     on("SQLite", std::slice::from_ref(&minutes));
+    let files = env::temp_dir().join(format!("platform-soak-{}", process::id()));
+    for strategy in ["flock", "excl"] {
+        let store = files.join(strategy);
+        let url = format!("--store=file:{}?strategy={strategy}", store.display());
+        on(&format!("files ({strategy})"), &[minutes.clone(), url]);
+    }
+    let _ = fs::remove_dir_all(files);
     for kind in Kind::ALL {
-        let server = match Instance::start(kind) {
-            Ok(server) => server,
-            Err(error) if error.is_unavailable() => {
-                println!("xtask: the platform skips {kind}: {error}");
-                continue;
-            }
-            Err(error) => return Err(error.to_string()),
-        };
+        let Some(server) = unless_missing(Instance::start(kind))? else { continue };
         server.create("platform").map_err(|error| error.to_string())?;
         let url = format!("{}/platform", server.url());
         cargo(&["run", "--quiet", "--locked", "-p", "lockctl", "--", "--store", &url, "init"])?;
         on(kind.name(), &[minutes.clone(), format!("--store={url}")]);
     }
+    for kind in RedisKind::ALL {
+        let Some(server) = unless_missing(RedisServer::start(kind))? else { continue };
+        on(kind.name(), &[minutes.clone(), format!("--store={}", server.url())]);
+    }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// A server, or none where there is no such program.
+fn unless_missing<T>(started: Result<T, Error>) -> Result<Option<T>, Failure> {
+    match started {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if error.is_unavailable() => {
+            println!("xtask: the platform skips a server: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }

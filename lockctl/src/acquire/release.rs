@@ -102,6 +102,10 @@ fn give_back(settings: &Settings, pid: u32, request: Option<&Request>) -> Result
             left.into_iter().filter(|task| listing.holds.iter().any(|hold| hold.task_id == *task));
         let left: Vec<TaskId> = left.collect();
         if !left.is_empty() {
+            let journal = settings.journal(false);
+            for hold in listing.holds.iter().filter(|hold| left.contains(&hold.task_id)) {
+                journal.freed(&hold.task, Some(&hold.task_id));
+            }
             locks.release_tasks(left).await?;
         }
         Ok(())

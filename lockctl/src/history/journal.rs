@@ -79,10 +79,10 @@ impl Journal {
         Self { place, store, is_quiet, has_failed: Cell::new(false) }
     }
 
-    /// Writes that an operator freed the locks of all tasks of this name.
-    pub(crate) fn freed(&self, task: &str) {
+    /// Writes that an operator freed the locks of a task, or of all of this name if no id is given.
+    pub(crate) fn freed(&self, task: &str, id: Option<&TaskId>) {
         let (task, store) = (task.to_owned(), self.store.clone());
-        self.write(&Freed { task, store, at: Moment::now() });
+        self.write(&Freed { task, id: id.cloned(), store, at: Moment::now() });
     }
 
     fn write(&self, line: &impl Serialize) {
@@ -132,13 +132,17 @@ struct Model {
 
 /// Opens a journal that is there. No link is followed, for its directory may be open to others.
 fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-    let flags = i32::try_from(flags).unwrap_or_default();
-    let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
+    let how = flags(OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY);
+    let file = OpenOptions::new().append(true).custom_flags(how).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     Ok(file)
+}
+
+/// As std takes them.
+pub(super) fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or_default()
 }
 
 /// Makes an empty journal under another name first, so that nobody meets it with other rights.
@@ -320,11 +324,11 @@ mod tests {
         let path = with_suffix(&store, SUFFIX);
         let journal = journal(&path);
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-        journal.freed("one");
+        journal.freed("one", None);
         assert_eq!((lines(&path), mode(&path)), (1, 0o660));
         File::options().write(true).open(&path).unwrap().set_len(BYTES_MAX).unwrap();
-        journal.freed("two");
-        journal.freed("three");
+        journal.freed("two", None);
+        journal.freed("three", None);
         assert_eq!((lines(&path), mode(&path)), (2, 0o660));
         assert_eq!(fs::metadata(aside(&path)).unwrap().len(), BYTES_MAX);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "something is left over");
@@ -337,7 +341,7 @@ mod tests {
         File::create(&path).unwrap().set_len(BYTES_MAX).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..20).for_each(|_| journal(&path).freed("task")));
+                scope.spawn(|| (0..20).for_each(|_| journal(&path).freed("task", None)));
             }
         });
         let aside = fs::read(aside(&path)).unwrap();
@@ -351,12 +355,12 @@ mod tests {
         let (link, target) = (dir.path().join("link"), dir.path().join("target"));
         fs::write(&target, "").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        journal(&link).freed("task");
+        journal(&link).freed("task", None);
         assert_eq!(fs::read(&target).unwrap(), b"");
         let dangling = dir.path().join("dangling");
         std::os::unix::fs::symlink(dir.path().join("new"), &dangling).unwrap();
-        journal(&dangling).freed("task");
+        journal(&dangling).freed("task", None);
         assert!(!dir.path().join("new").exists());
-        journal(Path::new("/dev/tty")).freed("task");
+        journal(Path::new("/dev/tty")).freed("task", None);
     }
 }

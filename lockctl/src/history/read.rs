@@ -2,18 +2,23 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::OpenOptions,
     io::{self, BufRead, BufReader},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use lock_core::{LockSet, Mode, TaskId, process::Liveness};
+use rustix::fs::OFlags;
 
 use super::{
-    journal::aside,
+    journal::{aside, flags},
     record::{End, Freed, Line, Moment, Record},
 };
+
+/// A wait that is shorter than this may as well have been for the store.
+const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// One request, from its first moment to its end, or until now.
 #[derive(Debug)]
@@ -105,10 +110,15 @@ impl Journals {
     }
 
     fn take(&mut self, path: &Path, known: &mut HashMap<TaskId, usize>) -> io::Result<()> {
-        let file = match File::open(path) {
+        let open = OpenOptions::new().read(true).custom_flags(flags(OFlags::NONBLOCK)).open(path);
+        let file = match open {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened?,
         };
+        // A pipe that somebody laid there has no end.
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
         for line in BufReader::new(file).split(b'\n') {
             match serde_json::from_slice(&line?) {
                 Ok(Line::Record(record)) => {
@@ -131,7 +141,9 @@ impl Journals {
         records.retain(|record| record.store == store);
         freed.retain(|freed| freed.store == store);
         for at in 0..records.len() {
-            if records[at].waited_for.is_empty() {
+            let Record { asked, granted, ended, waited_for, .. } = &records[at];
+            let waited = granted.or(*ended).map(|end| end.since(*asked));
+            if waited_for.is_empty() && waited.is_none_or(|waited| waited >= WAIT_MIN) {
                 records[at].waited_for = in_the_way(&records, at);
             }
         }
@@ -143,8 +155,7 @@ impl Journals {
 
 /// How and when it ended.
 fn end(record: &Record, all: &[Record], freed: &[Freed]) -> (State, Option<Moment>) {
-    let freed = freed.iter().filter(|freed| freed.task == record.task && freed.at > record.asked);
-    let freed = freed.map(|freed| freed.at).min();
+    let freed = freed.iter().filter(|freed| freed.concerns(record)).map(|freed| freed.at).min();
     match (record.end, record.ended, freed) {
         (_, Some(ended), Some(freed)) if freed < ended => {
             return (State::Over(End::Freed), Some(freed));
@@ -174,8 +185,10 @@ fn in_the_way(records: &[Record], at: usize) -> Vec<String> {
     let asker = &records[at];
     let end = asker.granted.or(asker.ended);
     let mut names = Vec::new();
-    for holder in records.iter().filter(|holder| excludes(asker, holder)) {
-        let Some(granted) = holder.granted else { continue };
+    // They are in the order in which they asked.
+    let earlier = records.iter().take_while(|other| end.is_none_or(|end| other.asked < end));
+    for holder in earlier {
+        let Some(granted) = holder.granted.filter(|_| excludes(asker, holder)) else { continue };
         let is_before = end.is_none_or(|end| granted < end);
         let is_over = holder.ended.is_some_and(|ended| ended <= asker.asked);
         // What was granted with it is not what it waited for; of the dead nothing is known.

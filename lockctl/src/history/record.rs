@@ -72,13 +72,26 @@ pub(crate) enum End {
     Failed,
 }
 
-/// That an operator freed the locks of all tasks of a name.
+/// That an operator freed the locks of a task, or of all of its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Freed {
     #[serde(rename = "freed")]
     pub(crate) task: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<TaskId>,
     pub(crate) store: String,
     pub(crate) at: Moment,
+}
+
+impl Freed {
+    /// Whether this request's locks were freed by it.
+    pub(crate) fn concerns(&self, record: &Record) -> bool {
+        let is_meant = match &self.id {
+            Some(id) => *id == record.id,
+            None => self.task == record.task,
+        };
+        is_meant && self.at > record.asked
+    }
 }
 
 /// Microseconds since 1970, by the clock of the host.

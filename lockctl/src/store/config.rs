@@ -21,6 +21,7 @@ pub(crate) struct Config {
     /// The exit status for busy locks.
     pub(crate) busy_status: Option<u8>,
     /// The journal of what happens; `none`: there is none.
+    #[serde(default, deserialize_with = "journal_path")]
     pub(crate) journal: Option<PathBuf>,
     /// How long a run that has to end has between TERM and KILL.
     #[serde(default, deserialize_with = "duration_text")]
@@ -96,6 +97,14 @@ fn duration_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Du
     duration::parse(&text).map(Some).map_err(D::Error::custom)
 }
 
+fn journal_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() || path == Path::new("none") {
+        return Ok(Some(path));
+    }
+    Err(D::Error::custom("journal is relative: write the whole path, or \"none\""))
+}
+
 fn lease_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Lease>, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(D::Error::custom)
@@ -133,6 +142,7 @@ mod tests {
             ("\nkill-grace = 'soon'", "soon"),
             ("\nbusy-status = 256", "256"),
             ("\nlease = 'never'", "never"),
+            ("\njournal = 'here'", "whole path"),
         ] {
             let error = of(text).unwrap_err().to_string();
             for part in [word, "lockctl.toml", "line 2"] {
