@@ -39,6 +39,7 @@ struct Cli {
 
 /// How it is run.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Options {
     /// The store, as lockctl takes it [default: an SQLite file of its own]
     #[arg(long, value_name = "URL")]

@@ -228,7 +228,7 @@ impl Platform<'_> {
         let name = format!("{}.{}", job.name, self.counts.started + 1);
         let log = self.place.make_file(&format!("{name}.log"))?;
         let is_app = matches!(job.work, Work::App(_));
-        let as_other = is_app && self.place.has_other_user && self.counts.started % 3 == 0;
+        let as_other = is_app && self.place.has_other_user && self.counts.started.is_multiple_of(3);
         let lock = match job.work {
             _ if self.options.one_lock => "platform".to_owned(),
             Work::App(app) => format!("app/{app}"),
@@ -271,11 +271,11 @@ impl Platform<'_> {
             };
             // Others are orphans of whoever was killed.
             let Some(run) = self.running.remove(&pid.as_raw_pid()) else { continue };
-            self.ended(run, status);
+            self.ended(&run, status);
         }
     }
 
-    fn ended(&mut self, run: Running, status: WaitStatus) {
+    fn ended(&mut self, run: &Running, status: WaitStatus) {
         match status.exit_status() {
             _ if run.is_killed => {}
             Some(0) => {}

@@ -68,7 +68,7 @@ impl Worker {
         let mut log = Log::open(&self.log)?;
         match self.what {
             What::App => self.on_app(&mut log, self.app.as_deref().unwrap_or("none")),
-            What::UpdatePart => log.during(Part::Update, |_| self.work()),
+            What::UpdatePart => self.work(&mut log, Part::Update),
             What::FullBackup => log.during(Part::Task("full-backup".into()), |log| {
                 APPS.iter().try_for_each(|app| self.part(log, app))
             }),
@@ -77,18 +77,17 @@ impl Worker {
             }),
             What::Update => log.during(Part::Task("update".into()), |log| {
                 // It is fetched and unpacked while the apps go on.
-                self.work()?;
-                self.work()?;
+                thread::sleep(2 * self.length());
                 match &self.lockctl {
                     Some(_) => self.nested("app", What::UpdatePart, None),
-                    None => log.during(Part::Update, |_| self.work()),
+                    None => self.work(log, Part::Update),
                 }
             }),
         }
     }
 
     fn on_app(&self, log: &mut Log, app: &str) -> io::Result<()> {
-        log.during(Part::App(app.to_owned()), |_| self.work())
+        self.work(log, Part::App(app.to_owned()))
     }
 
     /// One app's part of a large task.
@@ -112,8 +111,14 @@ impl Worker {
     }
 
     /// Stands for the work.
-    fn work(&self) -> io::Result<()> {
-        thread::sleep(Duration::from_millis(self.ms));
-        Ok(())
+    fn work(&self, log: &mut Log, part: Part) -> io::Result<()> {
+        log.during(part, |_| {
+            thread::sleep(self.length());
+            Ok(())
+        })
+    }
+
+    fn length(&self) -> Duration {
+        Duration::from_millis(self.ms)
     }
 }
