@@ -293,21 +293,20 @@ impl Platform<'_> {
         let whom = self.random.usize(..self.running.len());
         let (pid, run) = self.running.iter_mut().nth(whom).expect("it is one of them");
         let Some(pid) = Pid::from_raw(*pid) else { return Ok(()) };
-        let tree = Tree::of(pid)?;
+        let only = match self.random.usize(..4) {
+            0 => Some(Only::Top),
+            1 => Some(Only::Last),
+            _ => None,
+        };
+        // All of them, for what they hold is freed then.
+        let tree = Tree::of(pid, only.is_none())?;
         let job = run.job.clone();
         run.is_killed = true;
         self.counts.killed += 1;
         // From below: it certainly lived until now.
         self.records.entry(run.name.clone()).or_default().push(record::now());
-        match self.random.usize(..4) {
-            0 => tree.kill(Some(Only::Top)),
-            1 => tree.kill(Some(Only::Last)),
-            _ => {
-                tree.kill(None);
-                self.free_and_restart(&tree, job)?;
-            }
-        }
-        Ok(())
+        tree.kill(only);
+        if only.is_none() { self.free_and_restart(&tree, job) } else { Ok(()) }
     }
 
     /// What a dead worker held is free by its name; whoever waits for it has it at once anyway.

@@ -1,6 +1,11 @@
 //! The processes of a task: those that descend from the one that the supervisor started.
 
-use std::{fs, io, os::fd::OwnedFd, time::Duration};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -14,14 +19,22 @@ pub(crate) struct Tree(Vec<OwnedFd>);
 
 impl Tree {
     /// All that descend from a child of ours that was not reaped yet.
-    pub(crate) fn of(top: Pid) -> io::Result<Self> {
+    ///
+    /// Those that are stopped first start no more: nobody is missed then.
+    pub(crate) fn of(top: Pid, is_stopped: bool) -> io::Result<Self> {
         let mut handles = vec![pidfd_open(top, PidfdFlags::empty())?];
+        if is_stopped {
+            stop(top, &handles[0]);
+        }
         let mut parents = vec![top];
         while let Some(parent) = parents.pop() {
             for child in children(parent) {
                 let Ok(handle) = pidfd_open(child, PidfdFlags::empty()) else { continue };
                 // Still a child after it was opened, so it is the one that was meant.
                 if children(parent).contains(&child) {
+                    if is_stopped {
+                        stop(child, &handle);
+                    }
                     handles.push(handle);
                     parents.push(child);
                 }
@@ -64,6 +77,20 @@ pub(crate) enum Only {
     Top,
     /// The last one, which does the work.
     Last,
+}
+
+/// Stops a process, and waits until it is.
+fn stop(pid: Pid, handle: &OwnedFd) {
+    let is_running = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()));
+        let state = stat.ok().and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+        state.is_some_and(|state| !matches!(state, 'T' | 'Z' | 'X'))
+    };
+    let _ = pidfd_send_signal(handle, Signal::STOP);
+    let until = Instant::now() + Duration::from_secs(1);
+    while is_running() && Instant::now() < until {
+        thread::sleep(Duration::from_micros(100));
+    }
 }
 
 fn children(parent: Pid) -> Vec<Pid> {

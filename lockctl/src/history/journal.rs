@@ -11,7 +11,6 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
-    process,
 };
 
 use lock_core::{AcquireError, Guard, LockSet, TaskId, process::ProcessSet, table::Blocker};
@@ -101,13 +100,13 @@ impl Journal {
                 if let (JournalPlace::State(_), Some(dir)) = (&self.place, path.parent()) {
                     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
                 }
-                create(path, self.model())?
+                create(path, self.model(path))?
             }
             opened => opened?,
         };
         let metadata = file.metadata()?;
         if metadata.len() >= BYTES_MAX && rotate(path, &file)? {
-            file = create(path, Some(Model { mode: metadata.mode(), group: metadata.gid() }))?;
+            file = create(path, self.model(path))?;
         }
         match file.write(line.as_bytes())? {
             all if all == line.len() => Ok(()),
@@ -115,10 +114,13 @@ impl Journal {
         }
     }
 
-    /// Whose rights a new file gets.
-    fn model(&self) -> Option<Model> {
-        let JournalPlace::Beside { store, .. } = &self.place else { return None };
-        let metadata = fs::symlink_metadata(store).ok()?;
+    /// Whose rights a new file gets: those of the one before it, or of the store.
+    fn model(&self, path: &Path) -> Option<Model> {
+        let of = |path: &Path| fs::symlink_metadata(path).ok();
+        let metadata = of(&aside(path)).or_else(|| match &self.place {
+            JournalPlace::Beside { store, .. } => of(store),
+            _ => None,
+        })?;
         Some(Model { mode: metadata.mode(), group: metadata.gid() })
     }
 }
@@ -147,23 +149,19 @@ pub(super) fn flags(flags: OFlags) -> i32 {
 
 /// Makes an empty journal under another name first, so that nobody meets it with other rights.
 fn create(path: &Path, model: Option<Model>) -> io::Result<File> {
-    let new = with_suffix(path, &format!(".new-{}", process::id()));
-    let made = || -> io::Result<()> {
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&new)?;
-        if let Some(Model { mode, group }) = model {
-            if file.metadata()?.gid() != group {
-                fchown(&file, None, Some(group))?;
-            }
-            file.set_permissions(Permissions::from_mode(mode & 0o666))?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    // Made with mode 0600.
+    let new = tempfile::Builder::new().prefix(".history-").tempfile_in(dir)?;
+    if let Some(Model { mode, group }) = model {
+        if new.as_file().metadata()?.gid() != group {
+            fchown(new.as_file(), None, Some(group))?;
         }
-        match fs::hard_link(&new, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
-    };
-    let made = made();
-    let _ = fs::remove_file(&new);
-    made.and_then(|()| open(path))
+        new.as_file().set_permissions(Permissions::from_mode(mode & 0o666))?;
+    }
+    match new.into_temp_path().persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => open(path),
+    }
 }
 
 /// Puts a journal aside that is full; false if somebody else does.
@@ -172,9 +170,14 @@ fn rotate(path: &Path, file: &File) -> io::Result<bool> {
     if flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);
     }
-    let (ours, there) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
-        return Ok(false);
+    let ours = file.metadata()?;
+    let is_there = |there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+    match fs::symlink_metadata(path).map(is_there) {
+        Ok(true) => {}
+        Ok(false) => return Ok(false),
+        // Somebody has put it aside, and not yet made the new one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
     }
     fs::rename(path, aside(path))?;
     Ok(true)
