@@ -5,8 +5,8 @@ use std::{io, sync::mpsc::Sender, thread};
 use rustix::process::{Pid, Signal};
 use signal_hook::{
     consts::{
-        SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
-        SIGWINCH,
+        SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGUSR1,
+        SIGUSR2, SIGWINCH,
     },
     iterator::{SignalsInfo, exfiltrator::WithOrigin, exfiltrator::origin::Origin},
 };
@@ -31,11 +31,16 @@ pub(crate) struct Received {
 /// Signals that were ignored when `lockctl` started are left so, as `nohup` wants it, and the child
 /// inherits that. Two exceptions: SIGCHLD, which `lockctl` needs, and SIGPIPE, which the Rust runtime
 /// takes before `main`: CMD always gets the default of both. And those that are needed by who calls.
+///
+/// SIGTTIN is only taken so that it does not stop `lockctl`: a command in the background that reads from
+/// the terminal gets its whole group signalled, and nobody could ask `lockctl` to end then. That the
+/// command is stopped by it is heard as of any stop.
 pub(crate) fn watch(events: Sender<Event>, needed: &[Signal]) -> io::Result<()> {
     let ignored = ignored_at_start()?;
     let is_ignored = |signal: i32| ignored & (1 << (signal - 1)) != 0;
     let needed = needed.iter().map(|signal| signal.as_raw()).chain([SIGCHLD]);
-    let wanted = PASSED_ON.into_iter().filter(|signal| !is_ignored(*signal)).chain(needed);
+    let optional = PASSED_ON.into_iter().chain([SIGTTIN]);
+    let wanted = optional.filter(|signal| !is_ignored(*signal)).chain(needed);
     let mut signals = SignalsInfo::<WithOrigin>::new(wanted)?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         loop {
@@ -75,8 +80,9 @@ impl Received {
 
 impl From<&Origin> for Received {
     fn from(origin: &Origin) -> Self {
-        let signal =
-            Signal::from_named_raw(origin.signal).filter(|signal| *signal != Signal::CHILD);
+        let tells_of_child = [Signal::CHILD, Signal::TTIN];
+        let signal = Signal::from_named_raw(origin.signal);
+        let signal = signal.filter(|signal| !tells_of_child.contains(signal));
         // A sender in a pid namespace that we do not see has the id 0, which `from_raw` makes none of.
         let sender = origin.process.map(|process| Pid::from_raw(process.pid).unwrap_or(Pid::INIT));
         Received { signal, sender }

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long processes may outlive CMD until something is said of it.
 const LINGER_NOTICE: Duration = Duration::from_secs(1);
+/// How soon after a stop it is known that we were continued, unless that signal is ignored.
+const CONTINUED: Duration = Duration::from_millis(200);
 /// How soon the group is looked at again when nothing was heard of it.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How late at most, for a process of the run whose parent is alive and not of the run.
@@ -111,11 +113,16 @@ pub(crate) fn until_end(
         watch,
         ended: None,
         ending: None,
+        is_stopped: false,
         is_held_back: false,
         was_asked: false,
         look_again: LOOK_AGAIN_MIN,
     };
     while !run.is_over() {
+        if std::mem::take(&mut run.is_stopped) && !run.was_asked {
+            run.stop_with_it(events);
+            continue;
+        }
         let event = match run.next_look() {
             None => events.recv().map_err(RecvTimeoutError::from),
             Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -138,6 +145,8 @@ struct Run<'a> {
     watch: &'a Watch<'a>,
     ended: Option<Ended>,
     ending: Option<Ending>,
+    /// Whether CMD was just stopped by job control.
+    is_stopped: bool,
     /// Whether CMD is stopped until it is certain that the locks are still held.
     is_held_back: bool,
     was_asked: bool,
@@ -202,6 +211,23 @@ impl Run<'_> {
         }
     }
 
+    /// The shell has to see that the job is stopped. Its `fg` continues us, and we the child.
+    ///
+    /// CMD may be stopped again at once, by reading from a terminal that is not its own by then: what
+    /// was sent before we were continued is heard first, or nobody could ask us to end.
+    fn stop_with_it(&mut self, events: &Receiver<Event>) {
+        stop_ourselves();
+        self.holds_back();
+        while let Ok(event) = events.recv_timeout(CONTINUED) {
+            let is_continued =
+                matches!(&event, Event::Signal(received) if received.signal == Some(Signal::CONT));
+            self.react(&event);
+            if is_continued {
+                return;
+            }
+        }
+    }
+
     /// After a stop: whether CMD has to be stopped again, because its lease may have ended meanwhile.
     ///
     /// `fg` continues the whole group at once, so CMD runs for the moment that this takes.
@@ -260,11 +286,7 @@ impl Run<'_> {
         let by_job_control = status.stopping_signal().is_some_and(|signal| {
             [Signal::TSTP, Signal::TTIN, Signal::TTOU].iter().any(|stop| stop.as_raw() == signal)
         });
-        if by_job_control && has_terminal() && is_stopped(pid) {
-            // The shell has to see that the job is stopped. Its `fg` continues us, and we the child.
-            stop_ourselves();
-            self.holds_back();
-        }
+        self.is_stopped |= by_job_control && has_terminal() && is_stopped(pid);
         if status.exited() || status.signaled() {
             let at = Instant::now();
             self.ended = Some(Ended { status, at, is_said: false });

@@ -100,7 +100,7 @@ fn a_password_is_never_shown() {
     let scene = Scene::new();
     for url in [
         "mysql://u:secret@h/db?password=secret",
-        "redis://:secret@h",
+        "redis://:secret@h/x",
         "postgres://u:secret@h/db",
         "mysql:u:secret@h/db",
         "u:secret@h/db",
