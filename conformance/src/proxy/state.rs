@@ -189,8 +189,15 @@ impl Shared {
 
     /// How much of so many bytes may pass.
     pub(super) fn part(&self, id: u64, direction: Direction, bytes: usize) -> usize {
-        let cut = self.lock().connections.get(&id).and_then(|connection| connection.cut);
-        cut.filter(|(cut, _)| *cut == direction).map_or(bytes, |(_, left)| left.min(bytes))
+        let state = self.lock();
+        let Some(connection) = state.connections.get(&id) else { return bytes };
+        if connection.ended {
+            return 0; // Nothing comes behind a gap.
+        }
+        connection
+            .cut
+            .filter(|(cut, _)| *cut == direction)
+            .map_or(bytes, |(_, left)| left.min(bytes))
     }
 
     /// So much has passed.
