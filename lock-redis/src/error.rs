@@ -167,7 +167,7 @@ pub(crate) fn not_ours(site: Site<'_>, why: &str) -> String {
 }
 
 /// What to do if one side refuses the certificate of the other.
-fn certificate(error: &RedisError) -> Option<&'static str> {
+pub(crate) fn certificate(error: &RedisError) -> Option<&'static str> {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
     let error = error.source()?;
     let error = match error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {

@@ -19,6 +19,8 @@ use redis::{
 };
 use tokio::time::Instant;
 
+use crate::error::certificate;
+
 /// A connection on which nothing arrives is asked by the system, from then on and so often, whether it
 /// still works.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
@@ -154,6 +156,9 @@ impl Servers {
         };
         let failed = |error: DialError| RedisError::from(io::Error::other(error));
         let addresses = Addresses::look_up(host, *port, limit).await.map_err(failed)?;
+        if addresses.list().len() == 1 {
+            return client.get_multiplexed_async_connection_with_config(&config).await;
+        }
         let connect = |address| {
             let config = config.clone().set_dns_resolver(Only(address));
             let client = &client;
@@ -161,15 +166,18 @@ impl Servers {
                 let connected = client.get_multiplexed_async_connection_with_config(&config).await;
                 let answered = match connected {
                     Ok(mut connection) => match cmd("PING").query_async(&mut connection).await {
-                        // Whatever it says, it speaks.
+                        // Whatever it says, it speaks, unless it hangs up then.
                         Ok(()) => Ok(connection),
-                        Err(error) if error.code().is_some() => Ok(connection),
+                        Err(error) if error.code().is_some() && !is_full(&error) => Ok(connection),
                         Err(error) => Err(error),
                     },
                     Err(error) => Err(error),
                 };
                 match answered {
-                    Err(error) if error.is_io_error() => Err(io::Error::other(error)),
+                    // Of a bad certificate no other address knows better.
+                    Err(error) if error.is_io_error() && certificate(&error).is_none() => {
+                        Err(io::Error::other(error))
+                    }
                     final_answer => Ok(final_answer),
                 }
             }
