@@ -190,7 +190,9 @@ impl<'a> Ending<'a> {
     /// Ends all processes: TERM, KILL after the grace. Returns when they are gone.
     pub(crate) fn end(&mut self, grace: Duration) -> io::Result<Ended> {
         self.ask()?;
-        if self.until_gone(grace, |_| None)? {
+        // What is stopped cannot end in peace; and one that just stops may have been continued before.
+        let wake = |member: &Member| member.is_stopped.then_some(Signal::CONT);
+        if self.until_gone(grace, wake)? {
             return Ok(Ended::Asked);
         }
         // A lockctl whose run is over gives back the locks by itself.
@@ -223,10 +225,6 @@ impl<'a> Ending<'a> {
             if !is_passed_on && told.insert(member.process) {
                 self.signal(member, Signal::TERM)?;
             }
-        }
-        // What is stopped could not end in peace.
-        for member in found.iter().flatten().filter(|member| member.is_stopped) {
-            self.signal(member, Signal::CONT)?;
         }
         Ok(())
     }

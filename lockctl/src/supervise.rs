@@ -28,6 +28,8 @@ use crate::{
 const LINGER_NOTICE: Duration = Duration::from_secs(1);
 /// How soon after a stop it is known that we were continued, unless that signal is ignored.
 const CONTINUED: Duration = Duration::from_millis(200);
+/// How soon after that signal it is known what else was sent with it: threads take them in any order.
+const HEARD: Duration = Duration::from_millis(20);
 /// How soon the group is looked at again when nothing was heard of it.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How late at most, for a process of the run whose parent is alive and not of the run.
@@ -218,13 +220,14 @@ impl Run<'_> {
     fn stop_with_it(&mut self, events: &Receiver<Event>) {
         stop_ourselves();
         self.holds_back();
-        while let Ok(event) = events.recv_timeout(CONTINUED) {
-            let is_continued =
-                matches!(&event, Event::Signal(received) if received.signal == Some(Signal::CONT));
-            self.react(&event);
-            if is_continued {
-                return;
+        let mut patience = CONTINUED;
+        while !self.was_asked
+            && let Ok(event) = events.recv_timeout(patience)
+        {
+            if matches!(&event, Event::Signal(received) if received.signal == Some(Signal::CONT)) {
+                patience = HEARD;
             }
+            self.react(&event);
         }
     }
 

@@ -8,7 +8,7 @@ mod platform;
 mod servers;
 mod soak;
 
-use std::{env, process::Command, process::ExitCode, time::Instant};
+use std::{env, process::Command, process::ExitCode, thread, time::Instant};
 
 use clap::Parser;
 
@@ -57,7 +57,9 @@ fn main() -> ExitCode {
             ("servers that tests need", &servers::prepare),
             ("unit, integration and documentation tests", &|| {
                 matrix::clear()?;
-                cargo(&["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"])
+                let threads = format!("--test-threads={}", test_threads());
+                let options = ["--workspace", "--all-features", "--locked", "--no-fail-fast"];
+                cargo(&[&["test"], &options[..], &["--", &threads]].concat())
             }),
             ("every backend has a verdict on every trial", &|| {
                 matrix::write(soak::suites()?.len())
@@ -95,6 +97,11 @@ fn run(steps: &[Step]) -> ExitCode {
     }
     println!("\nxtask: summary\n{}", report.join("\n"));
     ExitCode::from(u8::from(failed))
+}
+
+/// How many tests run at once: most wait for other processes, and leave the cores to others meanwhile.
+fn test_threads() -> usize {
+    3 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs the cargo that runs us.
