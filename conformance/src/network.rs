@@ -5,8 +5,10 @@
 //! pairs of virtual interfaces: what is to be lost is sent to an address of the link layer that nobody has.
 
 use std::collections::HashSet;
+use std::env;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -102,6 +104,27 @@ impl Network {
     /// The command that starts another one in this network.
     pub fn enter(&self) -> Vec<String> {
         self.room.enter()
+    }
+
+    /// Runs a test of this program again in this network, by its whole name and with this variable set:
+    /// that it is set tells the test that it is there.
+    ///
+    /// # Panics
+    ///
+    /// When the test fails there, or is none.
+    pub fn run_test(&self, test: &str, variable: (&str, &str)) {
+        let enter = self.enter();
+        let output = Command::new(&enter[0])
+            .args(&enter[1..])
+            .arg(env::current_exe().expect("this program has a path"))
+            .args(["--exact", "--nocapture", test])
+            .env(variable.0, variable.1)
+            .output()
+            .expect("it can be run");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
+        assert!(said.contains("1 passed"), "ran nothing:\n{said}\n{complained}");
     }
 
     /// Lets every answer of the server take so much longer.

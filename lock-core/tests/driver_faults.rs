@@ -14,8 +14,9 @@ use BackendErrorKind::{Busy, Unavailable};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What may happen to a swap and is nobody's business.
-const PASSING: [Fault; 9] = [
+const PASSING: [Fault; 10] = [
     Fault::Conflict,
+    Fault::Panic,
     Fault::Error(Busy),
     Fault::Error(Unavailable),
     Fault::Unknown(Effect::Never),

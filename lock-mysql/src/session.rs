@@ -46,8 +46,6 @@ pub(crate) struct Session {
     /// Whether it was not part of its cluster when it was connected to, or of a part without a quorum.
     pub(crate) is_apart: bool,
     is_mariadb: bool,
-    /// The turnstile through which this client went last.
-    last: Stile,
     /// A turnstile that was held up, and the connection that was in it then.
     stuck: Option<(Stile, u64)>,
     /// The turnstile through which this client went: it is its turn.
@@ -110,7 +108,6 @@ impl Session {
             is_mariadb,
             is_read_only: is_on(&read_only),
             is_apart,
-            last: Stile::Second,
             stuck: None,
             turn: None,
         })
@@ -151,13 +148,17 @@ impl Session {
     }
 
     /// Reads the cell; its data only if it is not at the known version.
+    ///
+    /// In its turn, this waits for a swap that is just being made durable: it comes from a client that
+    /// does not know of any rival, and who read what was before it would lose against the next one too.
     pub(crate) async fn read(
         &mut self,
         table: &Table,
         id: &[u8],
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
-        let rows = sqlx::query(AssertSqlSafe(table.read.as_str()))
+        let read = if self.turn.is_some() { &table.read_locked } else { &table.read };
+        let rows = sqlx::query(AssertSqlSafe(read.as_str()))
             .bind(known.version.0)
             .bind(known.checksum)
             .bind(id)
@@ -188,10 +189,9 @@ impl Session {
 
     /// Waits for this client's turn, and reads; `None` if it did not come in time.
     ///
-    /// There are two turnstiles, and clients go through them by turns. So two clients are in turn at
-    /// once, and one reads and prepares while the other's swap is made durable. Who finds one held
-    /// up goes to the other, and on as long as the same client is stuck: one that is paused in its
-    /// turn costs each of the others one wait, and no race of all.
+    /// There are two turnstiles. Who finds the first one held up goes to the other, and on as long as
+    /// the same client is stuck: one that is paused in its turn costs each of the others one wait, and
+    /// no race of all.
     pub(crate) async fn read_in_turn(
         &mut self,
         table: &Table,
@@ -199,7 +199,7 @@ impl Session {
         known: Mark,
     ) -> Result<Option<Found>, sqlx::Error> {
         self.end_turn(table, id).await?;
-        let mut stile = self.stuck.map_or(self.last.other(), |(stile, _)| stile.other());
+        let mut stile = self.stuck.map_or(Stile::First, |(stile, _)| stile.other());
         for _ in 0..2 {
             let both = table.read_in_turn(self.is_mariadb, stile, id, known);
             self.turn = Some(stile);
@@ -224,7 +224,6 @@ impl Session {
                 (other, taken) = (row.try_get_unchecked(0)?, row.try_get_unchecked(1)?);
             }
             if taken == Some(1) {
-                self.last = stile;
                 self.stuck = match (self.stuck, other) {
                     (Some((_, UNSEEN)), Some(connection)) => Some((stile.other(), connection)),
                     (Some((_, before)), Some(connection)) if before == connection => self.stuck,
@@ -249,12 +248,19 @@ impl Session {
         data: &str,
     ) -> Result<Swap, sqlx::Error> {
         let creates = expected == Version::ABSENT;
-        let sql = if creates { &table.insert } else { &table.update };
-        let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(next.0).bind(data).bind(id);
+        let sql = match self.turn {
+            _ if creates => table.insert.clone(),
+            None => table.update.clone(),
+            Some(stile) => table.update_in_turn(stile, id),
+        };
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(next.0).bind(data).bind(id);
         let query = if creates { query } else { query.bind(expected.0) };
         let swap = match query.execute(&mut self.connection).await {
             // Matched rows: sqlx asks for them, and the version changes anyway.
-            Ok(done) if done.rows_affected() == 1 => Swap::Swapped,
+            Ok(done) if done.rows_affected() == 1 => {
+                self.turn = self.turn.filter(|_| creates);
+                Swap::Swapped
+            }
             Ok(_) => Swap::Conflict,
             Err(error) if creates && is_duplicate(&error) => Swap::Conflict,
             Err(error) => return Err(error),

@@ -40,6 +40,7 @@ impl Stile {
 pub(crate) struct Table {
     name: String,
     pub(crate) read: String,
+    pub(crate) read_locked: String,
     pub(crate) insert: String,
     pub(crate) update: String,
     pub(crate) create: String,
@@ -66,9 +67,11 @@ impl Table {
             [table] => format!("DATABASE(), '{table}'"),
             _ => format!("'{name}'"),
         };
+        let read = format!("SELECT {} FROM {quoted} WHERE id = ?", columns("?", "?"));
         Ok(Self {
             name: name.into(),
-            read: format!("SELECT {} FROM {quoted} WHERE id = ?", columns("?", "?")),
+            read_locked: format!("{read} LOCK IN SHARE MODE"),
+            read,
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
             update: format!(
                 "UPDATE {quoted} SET version = ?, data = ? WHERE id = ? AND version = ?"
@@ -106,6 +109,16 @@ impl Table {
             self.quoted,
             hex(id),
         )
+    }
+
+    /// Swaps, and lets the next client through a turnstile once the row is locked.
+    ///
+    /// So it finds the row locked when it reads, and waits until the swap is durable: the turns are
+    /// shorter by one way to the server and back. What is set is not worked out before the row is
+    /// locked, as a condition that does not depend on it would be.
+    pub(crate) fn update_in_turn(&self, stile: Stile, id: &[u8]) -> String {
+        let nothing = format!("IF(RELEASE_LOCK({}) > 1, 1, 0)", self.turnstile(stile, id));
+        self.update.replacen("version = ?", &format!("version = ? + {nothing}"), 1)
     }
 
     /// Lets the next client through a turnstile.

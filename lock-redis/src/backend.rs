@@ -302,11 +302,12 @@ impl RedisBackend {
             return Ok(listener);
         }
         let place = self.session().await?.place;
-        let subscribing = self.servers.subscribe(&place, &self.cell.channel);
-        let pubsub = self.within(Doing::Listening, subscribing).await?;
+        let limit = Instant::now() + Duration::from_secs(CALL_SECONDS);
+        let subscribing = self.servers.subscribe(&place, &self.cell.channel, limit);
+        let subscription = self.within(Doing::Listening, subscribing).await?;
         // What was swapped before the subscription began was told to nobody.
         let version = self.load().await?.version;
-        let listener = Listener::start(pubsub, version.0);
+        let listener = Listener::start(subscription, version.0);
         *self.listening() = Some(listener.clone());
         Ok(listener)
     }

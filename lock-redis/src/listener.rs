@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use redis::aio::PubSub;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::servers::Subscription;
 
 /// A subscription that nobody listens to is given up at the second of these.
 const IDLE: Duration = Duration::from_secs(2);
@@ -21,9 +21,9 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Listens to a subscription; `version` is what was there after it had begun.
-    pub(crate) fn start(pubsub: PubSub, version: u64) -> Self {
+    pub(crate) fn start(subscription: Subscription, version: u64) -> Self {
         let (tell, versions) = watch::channel(version);
-        tokio::spawn(listen(pubsub, tell));
+        tokio::spawn(listen(subscription, tell));
         Self { versions, runtime: runtime::Handle::current().id() }
     }
 
@@ -38,14 +38,13 @@ impl Listener {
     }
 }
 
-async fn listen(mut pubsub: PubSub, tell: watch::Sender<u64>) {
+async fn listen(mut subscription: Subscription, tell: watch::Sender<u64>) {
     let mut idle = interval(IDLE);
     idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_idle = false;
-    let mut messages = pubsub.on_message();
     loop {
         tokio::select! {
-            message = messages.next() => {
+            message = subscription.next() => {
                 let Some(message) = message else { return };
                 // Whatever else somebody publishes there is no version.
                 if let Ok(version) = message.get_payload::<u64>() {

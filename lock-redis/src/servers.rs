@@ -10,13 +10,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::dial::{Addresses, DialError};
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisFuture, RedisResult, TlsCertificates, cmd,
+    Msg, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisFuture,
+    RedisResult, TlsCertificates, cmd,
 };
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 
 use crate::error::certificate;
@@ -39,6 +41,42 @@ pub(crate) struct Address {
 pub(crate) struct Account {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
+}
+
+impl Account {
+    /// An error without the password: a server that does not know a command repeats what it was told.
+    fn hide(&self, error: RedisError) -> RedisError {
+        let shown = |password: &String| error.to_string().contains(password.as_str());
+        if self.password.as_ref().is_some_and(shown) {
+            return RedisError::from((
+                ErrorKind::AuthenticationFailed,
+                "the server does not understand AUTH",
+            ));
+        }
+        error
+    }
+}
+
+/// What others publish, as it arrives.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    messages: UnboundedReceiver<PushInfo>,
+    /// It lives as long as this.
+    _connection: MultiplexedConnection,
+}
+
+impl Subscription {
+    /// The next message; `None` when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<Msg> {
+        loop {
+            let push = self.messages.recv().await?;
+            match push.kind {
+                PushKind::Message => return Msg::from_push_info(push),
+                PushKind::Disconnection => return None,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Files of certificates and keys, read whenever it connects.
@@ -104,7 +142,8 @@ impl Servers {
         place: &Place,
         limit: Instant,
     ) -> RedisResult<MultiplexedConnection> {
-        let mut connection = self.dial(place, limit).await?;
+        let (mut connection, ()) =
+            self.dial(place, settings(), limit, |config| (config, ())).await?;
         authenticate(&mut connection, &self.account).await?;
         if self.database != 0 {
             cmd("SELECT").arg(self.database).query_async::<()>(&mut connection).await?;
@@ -113,17 +152,30 @@ impl Servers {
     }
 
     /// Connects to a server, to be told of what others publish there.
-    pub(crate) async fn subscribe(&self, place: &Place, channel: &str) -> RedisResult<PubSub> {
-        let mut settings = settings();
+    pub(crate) async fn subscribe(
+        &self,
+        place: &Place,
+        channel: &str,
+        limit: Instant,
+    ) -> RedisResult<Subscription> {
+        // Messages and answers share a connection in the third version of the protocol only, which a
+        // client has to ask for together with saying who it is.
+        let mut settings = settings().set_protocol(ProtocolVersion::RESP3);
         if let Some(user) = &self.account.user {
             settings = settings.set_username(user);
         }
         if let Some(password) = &self.account.password {
             settings = settings.set_password(password);
         }
-        let mut pubsub = self.client(place, settings)?.get_async_pubsub().await?;
-        pubsub.subscribe(channel).await?;
-        Ok(pubsub)
+        // Each attempt has a channel of its own: one that is given up says so in it.
+        let hear = |config: AsyncConnectionConfig| {
+            let (tell, messages) = mpsc::unbounded_channel();
+            (config.set_push_sender(tell), messages)
+        };
+        let dialled = self.dial(place, settings, limit, hear).await;
+        let (mut connection, messages) = dialled.map_err(|error| self.account.hide(error))?;
+        connection.subscribe(channel).await?;
+        Ok(Subscription { messages, _connection: connection })
     }
 
     /// Asks a sentinel where the primary is.
@@ -133,7 +185,7 @@ impl Servers {
         at: &Place,
         limit: Instant,
     ) -> RedisResult<Place> {
-        let mut connection = self.dial(at, limit).await?;
+        let (mut connection, ()) = self.dial(at, settings(), limit, |config| (config, ())).await?;
         authenticate(&mut connection, &sentinel.account).await?;
         let mut ask = cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinel.name);
@@ -146,29 +198,43 @@ impl Servers {
     }
 
     /// Connects to the first address of a server at which somebody answers.
-    async fn dial(&self, place: &Place, limit: Instant) -> RedisResult<MultiplexedConnection> {
+    ///
+    /// `prepare` completes the settings of an attempt, with what is to be kept besides its connection.
+    async fn dial<T>(
+        &self,
+        place: &Place,
+        settings: RedisConnectionInfo,
+        limit: Instant,
+        prepare: impl Fn(AsyncConnectionConfig) -> (AsyncConnectionConfig, T),
+    ) -> RedisResult<(MultiplexedConnection, T)> {
         // The time limits are those of the calls.
         let config =
-            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let client = self.client(place, settings())?;
-        let Place::Tcp(Address { host, port }) = place else {
-            return client.get_multiplexed_async_connection_with_config(&config).await;
+            || AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let client = self.client(place, settings)?;
+        let direct = async || {
+            let (config, kept) = prepare(config());
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            Ok((connection, kept))
         };
+        let Place::Tcp(Address { host, port }) = place else { return direct().await };
         let failed = |error: DialError| RedisError::from(io::Error::other(error));
         let addresses = Addresses::look_up(host, *port, limit).await.map_err(failed)?;
         if addresses.list().len() == 1 {
-            return client.get_multiplexed_async_connection_with_config(&config).await;
+            return direct().await;
         }
         let connect = |address| {
-            let config = config.clone().set_dns_resolver(Only(address));
+            let (config, kept) = prepare(config());
+            let config = config.set_dns_resolver(Only(address));
             let client = &client;
             async move {
                 let connected = client.get_multiplexed_async_connection_with_config(&config).await;
                 let answered = match connected {
                     Ok(mut connection) => match cmd("PING").query_async(&mut connection).await {
                         // Whatever it says, it speaks, unless it hangs up then.
-                        Ok(()) => Ok(connection),
-                        Err(error) if error.code().is_some() && !is_full(&error) => Ok(connection),
+                        Ok(()) => Ok((connection, kept)),
+                        Err(error) if error.code().is_some() && !is_full(&error) => {
+                            Ok((connection, kept))
+                        }
                         Err(error) => Err(error),
                     },
                     Err(error) => Err(error),
@@ -247,13 +313,7 @@ async fn authenticate(
         auth.arg(user);
     }
     auth.arg(password).query_async::<()>(connection).await.map_err(|error| {
-        // A server that has no such command repeats what it was told.
-        if error.to_string().contains(password.as_str()) {
-            return RedisError::from((
-                ErrorKind::AuthenticationFailed,
-                "the server does not understand AUTH",
-            ));
-        }
+        let error = account.hide(error);
         // It has no users, or no password: that has no word of its own.
         if error.code() == Some("ERR") && !is_full(&error) {
             let detail = error.detail().unwrap_or_default().to_owned();

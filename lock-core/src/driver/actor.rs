@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batch::Batch;
+use super::calls::caught;
 use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
@@ -29,7 +30,7 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How long holders sleep at most, so that a suspended host finds out soon after it wakes.
 const NAP_MAX: Duration = Duration::from_secs(5);
 /// Bells are not answered more often than this.
-const RING_PAUSE: Duration = Duration::from_millis(1);
+const RING_PAUSE: Duration = Duration::from_micros(200);
 /// How long what is queued may take after all handles are gone without `close`.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long taking leave of the store may take.
@@ -115,11 +116,10 @@ type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
-    /// `turn`: whether it is this client's turn to write, if it asked for one.
+    /// With whether it is this client's turn to write, if it asked for one.
     Load {
         sent: Moment,
-        result: Result<Snapshot, BackendError>,
-        turn: Option<bool>,
+        result: Result<(Snapshot, Option<bool>), BackendError>,
     },
     Swap {
         result: Result<Swap, BackendError>,
@@ -297,7 +297,7 @@ impl Actor {
         }
         drop(io);
         let backend = self.config.backend.clone();
-        let _ = tokio::time::timeout(FAREWELL, backend.close()).await;
+        let _ = tokio::time::timeout(FAREWELL, caught(backend.close())).await;
         self.finish();
     }
 
@@ -431,7 +431,7 @@ impl Actor {
         let current = hint.as_ref().is_some_and(|(version, _)| *version == cached.version);
         if !current && self.hints_from <= Instant::now() {
             let (backend, version) = (self.config.backend.clone(), cached.version);
-            let told = async move { backend.changed(version).await.is_ok() };
+            let told = async move { matches!(caught(backend.changed(version)).await, Ok(Ok(_))) };
             *hint = Some((version, Box::pin(told)));
         }
     }
@@ -519,7 +519,7 @@ mod tests {
         let mut actor = Actor::new(config, received);
         actor.need_as_of = Some(actor.next_moment());
         // Somebody else's swap was met, and the pause after it is over by now.
-        actor.pace.lost(Instant::now());
+        actor.pace.lost(Instant::now(), true);
         let over = actor.pace.not_before().expect("it pauses");
         tokio::time::sleep_until(over).await;
         assert!(actor.next_wake(false).is_some_and(|wake| wake <= Instant::now()));

@@ -26,6 +26,8 @@ pub(super) struct Batch {
     pub(super) next: Version,
     pub(super) sent: Instant,
     pub(super) as_of: Moment,
+    /// Whether the table that it changes was read just before.
+    pub(super) is_fresh: bool,
     /// When it was sent, on the clock that leases run on.
     pub(super) sent_boot: Duration,
     pub(super) table: LockTable,
@@ -58,7 +60,7 @@ pub(super) enum Build {
 
 impl Actor {
     /// Applies everything that is pending to the cached table.
-    pub(super) fn build(&mut self) -> Build {
+    pub(super) fn build(&mut self, is_fresh: bool) -> Build {
         let forced = self.must_swap();
         let Some(Cached { version, table, as_of }) = self.cached.take() else {
             return Build::Reload;
@@ -117,6 +119,7 @@ impl Actor {
             next: draft.stamp.version,
             sent: Instant::now(),
             as_of: self.next_moment(),
+            is_fresh,
             sent_boot: self.config.clock.boot(),
             table: draft.table,
             acts: draft.acts,

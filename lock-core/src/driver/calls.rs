@@ -1,6 +1,7 @@
 //! Calls of the store: when one is needed, and what its answer means.
 
-#[cfg(feature = "failpoints")]
+use std::panic::AssertUnwindSafe;
+
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -11,6 +12,7 @@ use super::entry::State;
 use crate::backend::{BackendError, BackendErrorKind, Swap};
 use crate::error::{HoldError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
+use crate::table::Event;
 
 impl Actor {
     /// Tells whether there is a reason to write.
@@ -67,12 +69,12 @@ impl Actor {
             if is_met {
                 self.need_as_of = None;
             }
-            self.just_read = false;
+            let is_fresh = std::mem::take(&mut self.just_read) && !self.pace.was_idle(now);
             self.answer_reads();
             if !writes {
                 return self.end_turn();
             }
-            match self.build() {
+            match self.build(is_fresh) {
                 Build::Swap(batch, data) => return Some(self.swap(batch, data)),
                 Build::Reload => self.need_as_of = Some(self.next_moment()),
                 // What was refused may have left something to take back.
@@ -85,7 +87,7 @@ impl Actor {
     pub(super) fn need_fresh(&mut self) {
         let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
         let mut need = reads.map(|extra| extra.began).max();
-        if !self.pace.is_calm() {
+        if !self.pace.is_calm(Instant::now()) {
             // Others write: an old snapshot would only lose the race.
             let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
             need = need.max(asked.map(|entry| entry.began).max());
@@ -100,18 +102,21 @@ impl Actor {
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
         self.rung = false;
-        let asks = writes && self.turn == Turn::None && !self.pace.is_calm();
+        let asks = writes && self.turn == Turn::None && !self.pace.is_calm(Instant::now());
         reach(Point::BeforeLoad);
         Box::pin(async move {
-            let in_turn = if asks { backend.load_in_turn().await } else { Ok(None) };
-            let turn = asks.then_some(matches!(in_turn, Ok(Some(_))));
-            let result = match in_turn {
-                Ok(Some(snapshot)) => Ok(snapshot),
-                Ok(None) => backend.load().await,
-                Err(error) => Err(error),
+            let load = async {
+                let in_turn = if asks { backend.load_in_turn().await? } else { None };
+                let turn = asks.then_some(in_turn.is_some());
+                let snapshot = match in_turn {
+                    Some(snapshot) => snapshot,
+                    None => backend.load().await?,
+                };
+                Ok((snapshot, turn))
             };
+            let result = unless_it_panics(load, BackendErrorKind::Unavailable, "read").await;
             reach(Point::Loaded);
-            Done::Load { sent, result, turn }
+            Done::Load { sent, result }
         })
     }
 
@@ -121,13 +126,21 @@ impl Actor {
         if self.turn == Turn::Given {
             self.turn = Turn::Used;
         }
+        // Whoever gets something wakes up meanwhile; it is rung once more when it has it.
+        for event in &batch.events {
+            if let Event::Granted(id) = event
+                && id.client != self.config.id
+            {
+                self.ring(id.client);
+            }
+        }
         self.flight = Some(batch);
         reach(Point::BeforeSwap);
         Box::pin(async move {
             let call = backend.compare_and_swap(expected, next, &data);
             #[cfg(feature = "failpoints")]
             let call = sent(call, || reach(Point::SwapSent));
-            let result = call.await;
+            let result = unless_it_panics(call, BackendErrorKind::OutcomeUnknown, "write").await;
             reach(Point::SwapAnswered);
             Done::Swap { result }
         })
@@ -141,7 +154,7 @@ impl Actor {
         }
         let backend = self.config.backend.clone();
         Some(Box::pin(async move {
-            backend.end_turn().await;
+            let _ = caught(backend.end_turn()).await;
             Done::TurnEnded
         }))
     }
@@ -180,12 +193,12 @@ impl Actor {
 
     pub(super) fn done(&mut self, done: Done) {
         match done {
-            Done::Load { sent, result, turn } => match result {
-                Ok(snapshot) => {
+            Done::Load { sent, result } => match result {
+                Ok((snapshot, turn)) => {
                     if turn == Some(true) {
                         self.turn = Turn::Given;
                     }
-                    self.pace.answered(turn);
+                    self.pace.answered(Instant::now(), turn);
                     match self.learn(&snapshot, sent) {
                         Ok(()) => {
                             self.failure = None;
@@ -216,7 +229,7 @@ impl Actor {
                 return;
             }
             Ok(Swap::Conflict) => {
-                if self.pace.lost(Instant::now()) && self.turn == Turn::Used {
+                if self.pace.lost(Instant::now(), batch.is_fresh) && self.turn == Turn::Used {
                     self.turn = Turn::Given;
                 }
                 self.extras.append(&mut batch.extras);
@@ -238,7 +251,7 @@ impl Actor {
     pub(super) fn failed(&mut self, error: BackendError) {
         match error.kind() {
             BackendErrorKind::Busy => {
-                self.pace.lost(Instant::now());
+                self.pace.lost(Instant::now(), true);
                 self.failure = Some(StoreError::backend(&self.store, error));
             }
             BackendErrorKind::Misconfigured => {
@@ -268,6 +281,29 @@ impl Actor {
             extra.what.fail(error.clone());
         }
     }
+}
+
+/// A backend that panics, as by a library that gets an answer that it did not expect, has failed; the
+/// driver goes on.
+async fn unless_it_panics<T>(
+    call: impl Future<Output = Result<T, BackendError>>,
+    kind: BackendErrorKind,
+    doing: &str,
+) -> Result<T, BackendError> {
+    caught(call).await.unwrap_or_else(|panic| {
+        Err(BackendError::new(
+            kind,
+            format!("the backend panicked when it was to {doing}: {panic}"),
+        ))
+    })
+}
+
+/// What a call answers, or what it said when it panicked.
+pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(call).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned()
+    })
 }
 
 /// Does something once the call was sent: after it was polled for the first time.

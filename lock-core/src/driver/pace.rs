@@ -13,15 +13,17 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// So many pauses of the longest kind fit into the patience of a request: it is not given up without
 /// the store being tried for it.
 const TRIES_MIN: u32 = 4;
-/// After this many races in a row without a rival, the snapshot is trusted again.
+/// After this many races in a row without a rival, or after having left the store alone for as long, the
+/// snapshot is trusted again.
 const CALM: u32 = 8;
 
 /// So many races in a row may be lost in spite of turns before chance is to help.
 const LOSSES_MAX: u32 = 8;
 
-/// So often a winner who knows of no rival pauses all the same: rivals that lose every race against
-/// it could never make themselves known.
-const BREATH: u32 = 32;
+/// Who knows of no rival and has written for so long without leaving the store alone, and so many
+/// swaps, pauses all the same: rivals that lose every race against it could never make themselves known.
+const BREATH_TIME: Duration = Duration::from_millis(25);
+const BREATH_SWAPS: u32 = 32;
 
 /// Takes turns with rivals, without talking to them.
 ///
@@ -35,8 +37,11 @@ pub(super) struct Pace {
     /// A running mean of what a swap takes.
     swap: Duration,
     losses: u32,
-    /// How many swaps ago a rival was met; beyond [`CALM`] there is none.
+    /// How many swaps ago a rival was met; from [`CALM`] on there is none.
     calm: u32,
+    /// When the store answered last, and since when it was not left alone.
+    answered: Option<Instant>,
+    busy_since: Option<Instant>,
     failures: u32,
     backoff_max: Duration,
     /// Whether the store makes its clients take turns, so that nothing has to be left to chance.
@@ -52,6 +57,8 @@ impl Pace {
             swap: SWAP_MIN,
             losses: 0,
             calm: CALM,
+            answered: None,
+            busy_since: None,
             failures: 0,
             turns: false,
             backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
@@ -64,8 +71,13 @@ impl Pace {
     }
 
     /// Whether a cached snapshot is likely to be current still.
-    pub(super) fn is_calm(&self) -> bool {
-        self.calm >= CALM
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.calm >= CALM || self.was_idle(now)
+    }
+
+    /// Whether the store was left alone since its last answer.
+    pub(super) fn was_idle(&self, now: Instant) -> bool {
+        self.answered.is_none_or(|answered| now > answered + self.swap * CALM)
     }
 
     /// A swap won.
@@ -74,19 +86,37 @@ impl Pace {
         self.failures = 0;
         self.losses = 0;
         self.calm = self.calm.saturating_add(1);
-        let alone = self.calm > CALM;
-        self.not_before = match alone {
-            true if self.calm.is_multiple_of(BREATH) => Some(now + self.swap * 3),
-            true => None,
-            false if self.turns => None,
-            false => Some(now + self.within(self.swap * 2)),
+        self.not_before = if self.calm <= CALM {
+            (!self.turns).then(|| now + self.within(self.swap * 2))
+        } else if self.needs_breath(now, took) {
+            self.busy_since = None;
+            Some(now + self.swap * 3)
+        } else {
+            None
         };
+        self.answered = Some(now);
+    }
+
+    fn needs_breath(&mut self, now: Instant, took: Duration) -> bool {
+        let left_alone = self.answered.is_none_or(|answered| now > answered + took + self.swap);
+        let since = match self.busy_since {
+            Some(since) if !left_alone => since,
+            _ => *self.busy_since.insert(now),
+        };
+        now.saturating_duration_since(since) > BREATH_TIME.max(self.swap * BREATH_SWAPS)
     }
 
     /// A swap lost against a rival's; `true` to try again in the same turn, if there is one.
-    pub(super) fn lost(&mut self, now: Instant) -> bool {
+    ///
+    /// What was built on an old snapshot lost no race: it only has to be read again.
+    pub(super) fn lost(&mut self, now: Instant, was_fresh: bool) -> bool {
         self.failures = 0;
         self.calm = 0;
+        self.answered = Some(now);
+        if !was_fresh {
+            self.not_before = None;
+            return true;
+        }
         let shrinks = if self.turns { 0 } else { self.losses.min(6) };
         let window = self.swap * 4 / (1 << shrinks);
         self.losses += 1;
@@ -97,8 +127,9 @@ impl Pace {
     }
 
     /// The store answered a read, and gave a turn or not, if it was asked for one.
-    pub(super) fn answered(&mut self, turn: Option<bool>) {
+    pub(super) fn answered(&mut self, now: Instant, turn: Option<bool>) {
         self.failures = 0;
+        self.answered = Some(now);
         self.turns = turn.unwrap_or(self.turns);
     }
 
@@ -171,7 +202,7 @@ mod tests {
                         wins[who] += 1;
                         paces[who].won(now, swap);
                     } else {
-                        paces[who].lost(now);
+                        paces[who].lost(now, true);
                     }
                     at[who] = (paces[who].not_before().unwrap_or(now).max(now), None);
                 }
@@ -179,6 +210,33 @@ mod tests {
         }
         let (least, sum) = (*wins.iter().min().unwrap(), wins.iter().sum::<u32>());
         assert!(least * 16 >= sum / 2, "{wins:?}");
+    }
+
+    #[test]
+    fn what_was_built_on_an_old_snapshot_is_repeated_at_once() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(1, BACKOFF_MAX);
+        pace.lost(begin, false);
+        assert_eq!(pace.not_before(), None);
+        assert!(!pace.is_calm(begin));
+        assert!(pace.is_calm(begin + SWAP_MIN * (CALM + 1)));
+    }
+
+    #[test]
+    fn who_never_leaves_the_store_alone_pauses_now_and_then() {
+        let swap = Duration::from_millis(1);
+        let pauses = |idle: Duration| {
+            let mut pace = Pace::new(1, BACKOFF_MAX);
+            let mut now = Instant::now();
+            let swaps = (0..1000).filter(|_| {
+                now = pace.not_before().unwrap_or(now).max(now) + idle + swap;
+                pace.won(now, swap);
+                pace.not_before().is_some()
+            });
+            swaps.count()
+        };
+        assert!((20..=40).contains(&pauses(Duration::ZERO)), "{}", pauses(Duration::ZERO));
+        assert_eq!(pauses(2 * swap), 0);
     }
 
     #[test]

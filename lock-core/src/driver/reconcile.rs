@@ -106,7 +106,7 @@ impl Actor {
     }
 
     /// Tells whether a client rings this one's bell when it hands something over.
-    fn would_ring(&self, client: &ClientView) -> bool {
+    pub(super) fn would_ring(&self, client: &ClientView) -> bool {
         let here = &self.info.processes.place.boot;
         client.id == self.config.id
             || self.bell.as_ref().is_some_and(|bell| client.bell == Some(bell.namespace()))

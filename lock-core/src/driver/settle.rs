@@ -106,6 +106,19 @@ impl Actor {
                 entry.state = State::Waiting;
                 self.dirty.remove(&number);
                 reach(Point::Queued);
+                self.ring_holders(number);
+            }
+        }
+    }
+
+    /// Who keeps a request waiting had better read the table now than when it has something to hand over.
+    fn ring_holders(&self, number: u64) {
+        let table = self.cached.as_ref().map(|cached| &cached.table);
+        let denial = table.and_then(|table| table.waits_for(self.id(number)));
+        for blocker in denial.iter().flat_map(|denial| &denial.blockers) {
+            let client = &blocker.client;
+            if !blocker.waits && client.id != self.config.id && self.would_ring(client) {
+                self.ring(client.id);
             }
         }
     }

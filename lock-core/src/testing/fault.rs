@@ -29,6 +29,8 @@ pub enum Fault {
     ///
     /// No store may do that: it tests what is more careful than the contract asks.
     Stale(usize),
+    /// The call panics; nothing is applied.
+    Panic,
     /// The call is made after this time, on the clock of tokio.
     DelayBefore(Duration),
     /// The call is made, and answered after this time, on the clock of tokio.

@@ -102,6 +102,7 @@ impl LockBackend for FaultyBackend {
         let (place, fault) = faults.begin(Call::Load, 0).await;
         match fault {
             Some(Fault::Error(kind)) => Err(error(kind, "load")),
+            Some(Fault::Panic) => panic!("a fault that was asked for"),
             Some(Fault::Stale(back)) => match faults.seen(back) {
                 Some(stale) => Ok(stale),
                 None => faults.load(place).await,
@@ -144,6 +145,7 @@ impl LockBackend for FaultyBackend {
         match fault {
             Some(Fault::Conflict) => Ok(Swap::Conflict),
             Some(Fault::Error(kind)) => Err(error(kind, "swap")),
+            Some(Fault::Panic) => panic!("a fault that was asked for"),
             Some(Fault::DelayBefore(time)) => {
                 sleep(time).await;
                 now().await

@@ -3,7 +3,6 @@
 //! Such a test runs itself again in a network of its own.
 
 use std::env;
-use std::process::Command;
 
 use lock_conformance::Failure;
 use lock_conformance::network::{GOOD, Network, OTHER};
@@ -94,18 +93,7 @@ fn inside(urls: &str) {
 fn run_inside(network: &Network, test: &str, urls: &[(&str, String)]) {
     let urls: Vec<String> =
         urls.iter().map(|(expected, url)| format!("{expected}\t{url}")).collect();
-    let enter = network.enter();
-    let output = Command::new(&enter[0])
-        .args(&enter[1..])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", &format!("dialling::{test}")])
-        .env(INSIDE, urls.join("\n"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{said}\n{complained}", output.status);
-    assert!(said.contains("1 passed"), "ran nothing:\n{said}\n{complained}");
+    network.run_test(&format!("dialling::{test}"), (INSIDE, &urls.join("\n")));
 }
 
 fn unless_missing(network: Result<Network, Failure>) -> Option<Network> {

@@ -22,11 +22,37 @@ fn two_are_in_turn_and_the_next_is_when_one_of_them_ends() {
         one.end_turn().await;
         assert!(has_turn(&three).await, "one is free");
         assert!(!has_turn(&four).await, "it is taken again");
-        // A swap in turn does not end it.
+        // A swap ends it, unless somebody out of turn was faster.
         assert_eq!(swap(&two, 1, "{}").await.unwrap(), Swap::Swapped);
-        assert!(!has_turn(&four).await, "both are still taken");
-        two.close().await;
-        assert!(has_turn(&four).await, "it ends with its connection at the latest");
+        assert_eq!(swap(&three, 1, "{}").await.unwrap(), Swap::Conflict);
+        assert!(has_turn(&four).await, "one is free");
+        assert!(!has_turn(&two).await, "both are taken");
+        three.close().await;
+        assert!(has_turn(&two).await, "it ends with its connection at the latest");
+    });
+}
+
+/// Else the next one would read what the swap is about to replace.
+#[test]
+fn a_swap_keeps_its_turn_until_it_has_the_row() {
+    everywhere(async |place| {
+        if place.text("SELECT VERSION()", 0).await.contains("MariaDB") {
+            return; // Who has no turn there waits for the row as well.
+        }
+        let [one, two, three] = [(); 3].map(|()| place.backend());
+        swap(&one, 0, "{}").await.unwrap();
+        assert!(has_turn(&one).await && has_turn(&two).await);
+        let mut stranger = place.connect().await;
+        run_on(&mut stranger, "BEGIN").await;
+        run_on(&mut stranger, "SELECT * FROM interlock FOR UPDATE").await;
+        let (swapped, ()) = tokio::join!(swap(&one, 1, "{}"), async {
+            place.until_busy("UPDATE `interlock` SET%").await;
+            // If one of them let it through, it would wait for the row as well, and longer than the swap
+            // is given time to.
+            assert!(!has_turn(&three).await, "both are in their turns");
+            run_on(&mut stranger, "ROLLBACK").await;
+        });
+        assert_eq!(swapped.unwrap(), Swap::Swapped);
     });
 }
 

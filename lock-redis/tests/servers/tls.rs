@@ -13,22 +13,22 @@ use tempfile::TempDir;
 use crate::place::{Place, backend, everywhere, expect};
 
 /// A folder of certificates and keys, as PEM files.
-struct Keys {
+pub(crate) struct Keys {
     folder: TempDir,
-    ca: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) ca: CertifiedIssuer<'static, KeyPair>,
     stranger: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Keys {
     /// A CA, one that is a stranger to the server, and a certificate of the server for `localhost`.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let keys = Self { folder, ca: authority("ours"), stranger: authority("stranger") };
         fs::write(keys.path("ca.pem"), keys.ca.pem()).expect("it can be written");
         fs::write(keys.path("stranger.pem"), keys.stranger.pem()).expect("it can be written");
-        keys.sign("server", "localhost", &keys.ca, |_| {});
-        keys.sign("client", "client", &keys.ca, |_| {});
-        keys.sign("stranger-client", "client", &keys.stranger, |_| {});
+        keys.sign("server", &["localhost"], &keys.ca, |_| {});
+        keys.sign("client", &["client"], &keys.ca, |_| {});
+        keys.sign("stranger-client", &["client"], &keys.stranger, |_| {});
         keys
     }
 
@@ -37,15 +37,16 @@ impl Keys {
     }
 
     /// Writes `NAME.pem` and `NAME.key`.
-    fn sign(
+    pub(crate) fn sign(
         &self,
         file: &str,
-        name: &str,
+        names: &[&str],
         ca: &CertifiedIssuer<'static, KeyPair>,
         change: impl FnOnce(&mut CertificateParams),
     ) {
         let key = KeyPair::generate().expect("there is randomness");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("the name is good");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("the names are good");
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
@@ -56,7 +57,7 @@ impl Keys {
     }
 
     /// What makes a server use them.
-    fn lines(&self, clients: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, clients: &str) -> Vec<String> {
         vec![
             "tls-port {second}".into(),
             format!("tls-ca-cert-file {}", self.path("ca.pem").display()),
@@ -66,7 +67,7 @@ impl Keys {
         ]
     }
 
-    fn option(&self, option: &str, name: &str) -> String {
+    pub(crate) fn option(&self, option: &str, name: &str) -> String {
         format!("{option}={}", self.path(name).display())
     }
 }
@@ -122,7 +123,7 @@ fn a_server_is_believed_that_has_the_name_and_a_trusted_ca() {
         locks.close().await.unwrap();
         other.close().await.unwrap();
     });
-    keys.sign("server", "localhost", &keys.ca, |params| {
+    keys.sign("server", &["localhost"], &keys.ca, |params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
     });
