@@ -51,3 +51,14 @@ mod cell;
 mod file;
 
 pub use backend::{SqliteBackend, SqliteOptions};
+
+/// The examples of the project's pages, which are tests here because this crate has all they need.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/fencing.md")]
+    struct Fencing;
+    #[doc = include_str!("../../docs/migrating.md")]
+    struct Migrating;
+}
