@@ -74,7 +74,9 @@ fn plain(path: &Path) -> Result<PathBuf, String> {
 #[test]
 fn what_leads_nowhere_is_noticed() {
     let page = Path::new("docs/semantics.md");
-    for link in ["../README.md", "#names-and-modes", "../ARCHITECTURE.md#invariants", "../lock-core"] {
+    for link in
+        ["../README.md", "#names-and-modes", "../ARCHITECTURE.md#invariants", "../lock-core"]
+    {
         follow(page, link).unwrap();
     }
     for link in ["none.md", "#none", "../README.md#none", "../../README.md", "../Cargo.toml#a"] {

@@ -101,7 +101,9 @@ fn headings_become_fragments_as_on_code_hosts() {
 
 #[test]
 fn links_and_code_are_found_with_their_lines_and_not_in_blocks() {
-    let page = Page::read("a [b](c.md#d) `e::f`\n\n![g](h.svg)\n\n```text\n[i](j) `k`\n```\n[l]\n\n[l]: m\n");
+    let page = Page::read(
+        "a [b](c.md#d) `e::f`\n\n![g](h.svg)\n\n```text\n[i](j) `k`\n```\n[l]\n\n[l]: m\n",
+    );
     let links = [("c.md#d".into(), 1), ("h.svg".into(), 3), ("m".into(), 8)];
     assert_eq!(page.links, links);
     assert_eq!(page.codes, [("e::f".into(), 1)]);
