@@ -64,9 +64,15 @@ impl Page {
                     page.anchors.push(page.anchor(&heading));
                     page.sections.push((heading, Vec::new()));
                 }
-                Event::Text(text) => heading.iter_mut().for_each(|heading| *heading += &text),
+                Event::Text(text) => {
+                    if let Some(heading) = &mut heading {
+                        *heading += &text;
+                    }
+                }
                 Event::Code(code) => {
-                    heading.iter_mut().for_each(|heading| *heading += &code);
+                    if let Some(heading) = &mut heading {
+                        *heading += &code;
+                    }
                     if let Some((_, codes)) = page.sections.last_mut() {
                         codes.push(code.to_string());
                     }
