@@ -16,6 +16,7 @@
 //! so that no command escapes by being called something else.
 
 mod flock;
+mod limits;
 mod links;
 mod page;
 mod proofs;
