@@ -31,6 +31,62 @@
 //!   lease where it is not. Alive means alive, however long a process was paused.
 //! - **Fences** grow with every hold that conflicts with an earlier one ([`Guard::fence`]).
 //!
+//! # A tour
+//!
+//! A service makes one [`Locks`] and clones it: it is one client of the store, with one connection and
+//! one thread, however many tasks it has. Each line of work is a [`Task`], under a name that people see
+//! when they ask who is in the way:
+//!
+//! ```
+//! # use lock_core::{AcquireError, Locks, MemoryBackend, Request};
+//! # use std::time::Duration;
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # let locks = Locks::new(MemoryBackend::new());
+//! let mut backup = locks.task("backup-17");
+//! let guard = backup.acquire(Request::exclusive("app/blog").and_limit("backup", 2)).await?;
+//!
+//! // Who comes meanwhile may wait, wait for so long, or not at all. A refusal says for whom.
+//! let mut restart = locks.task("restart-1");
+//! match restart.acquire_timeout("app/blog", Duration::from_millis(10)).await {
+//!     Err(AcquireError::TimedOut(denial)) => assert!(denial.to_string().contains("backup-17")),
+//!     other => panic!("{other:?}"),
+//! }
+//!
+//! // A step of the backup is not blocked by what the backup holds.
+//! let step = backup.subtask("backup-17 database").try_acquire("app/blog/db").await?;
+//! step.release().await?;
+//!
+//! // A holder asks now and then whether it still is one. This costs nothing; `verify` asks the store.
+//! guard.check()?;
+//! // What it writes to can refuse whoever held the lock before.
+//! let _fence = guard.fence();
+//!
+//! // From now on it only reads: others who share may come in.
+//! guard.downgrade().await?;
+//! guard.release().await?; // or drop it: then the release is written in the background
+//!
+//! // Work that ends with its lock, also when that is lost.
+//! let done = locks.with_lock("app/shop", async |_guard| "saved").await?;
+//! # assert_eq!(done, "saved");
+//! locks.close().await?; // writes what is queued: programs end with it
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Locks::blocking`] is the same without a runtime. What can go wrong is in three types:
+//! [`AcquireError`] for what is not granted, [`HoldError`] for what is not held any more, and
+//! [`StoreError`] for a store that cannot be used. *Busy* is never said of a store that could not be asked.
+//!
+//! A lock alone cannot stop a holder that was paused, and goes on after another one has taken over:
+//! see [`Guard::fence`].
+//!
+//! # In your tests
+//!
+//! [`MemoryBackend`] is a store for one process; several [`Locks`] made from clones of it are several
+//! clients. With the feature `test-util`, `testing` has stores that fail on demand and a clock that a
+//! test moves.
+//!
 //! # How it works
 //!
 //! All of that is one pure state machine, the [`table`]. A store is only a versioned cell that

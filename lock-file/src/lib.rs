@@ -1,14 +1,17 @@
 //! Plain files as a store of locks: no server, and no database library either.
 //!
 //! ```
-//! use lock_core::{LockBackend, Version};
+//! use lock_core::Locks;
 //! use lock_file::FileBackend;
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("locks");
-//! let backend = FileBackend::open(&path)?;
-//! let cell = pollster::block_on(backend.load())?;
-//! assert_eq!(cell.version, Version::ABSENT);
+//! // The directory is made if it is missing. Other processes that open it share the locks.
+//! let locks = Locks::new(FileBackend::open(&path)?).blocking();
+//! let guard = locks.acquire("app/blog")?;
+//! assert!(locks.try_acquire("app").unwrap_err().is_busy());
+//! guard.release()?;
+//! locks.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

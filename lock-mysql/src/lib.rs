@@ -22,6 +22,9 @@
 //! locks and waiters of a process. It is not tied to that connection either, as `GET_LOCK` is: when it
 //! breaks, the locks stay, and the driver connects again.
 //!
+//! What those who look after the server need to know beside this page (settings, failover step by step,
+//! monitoring, proxies) is in `docs/operating-mysql.md` of the repository.
+//!
 //! # What is written where
 //!
 //! [`MIGRATION`] is the whole schema: one table with a row for each namespace, whose `data` is JSON

@@ -1,16 +1,24 @@
 //! A SQLite file as a store of locks: for the processes of one host, without a server.
 //!
 //! ```
-//! use lock_core::{LockBackend, Version};
+//! use lock_core::Locks;
 //! use lock_sqlite::SqliteBackend;
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("locks.db");
-//! let backend = SqliteBackend::open(&path)?;
-//! let cell = pollster::block_on(backend.load())?;
-//! assert_eq!(cell.version, Version::ABSENT);
+//! // The file is made if it is missing. Other processes that open it share the locks.
+//! let locks = Locks::new(SqliteBackend::open(&path)?).blocking();
+//! let guard = locks.acquire("app/blog")?;
+//! assert!(locks.try_acquire("app").unwrap_err().is_busy());
+//! guard.release()?;
+//! locks.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # When it is the right store
+//!
+//! When all who ask for locks run on one host. There is no server to set up, a crash of a holder is seen
+//! at once, and after a boot nothing is stale. For several hosts take the database that they share.
 //!
 //! # What it promises
 //!
@@ -51,3 +59,14 @@ mod cell;
 mod file;
 
 pub use backend::{SqliteBackend, SqliteOptions};
+
+/// The examples of the project's pages, which are tests here because this crate has all they need.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/fencing.md")]
+    struct Fencing;
+    #[doc = include_str!("../../docs/migrating.md")]
+    struct Migrating;
+}

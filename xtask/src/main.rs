@@ -121,19 +121,21 @@ mod tests {
 
     /// All other commands of the pages are run by the tests of `lockctl`.
     #[test]
-    fn what_the_readme_says_of_cargo_xtask_is_understood() {
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-        let readme = fs::read_to_string(readme).expect("there is a README");
-        let lines = readme.lines().filter_map(|line| line.strip_prefix("$ cargo xtask "));
-        let mut found = 0;
-        for line in lines {
-            let command = line.split('#').next().unwrap_or_default();
-            let words = ["cargo xtask"].into_iter().chain(command.split_whitespace());
-            if let Err(error) = Task::try_parse_from(words) {
-                panic!("{line}: {error}");
+    fn what_the_pages_say_of_cargo_xtask_is_understood() {
+        for page in ["README.md", "CONTRIBUTING.md"] {
+            let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+            let text = fs::read_to_string(text).expect("there is such a page");
+            let lines = text.lines().filter_map(|line| line.strip_prefix("$ cargo xtask "));
+            let mut found = 0;
+            for line in lines {
+                let command = line.split('#').next().unwrap_or_default();
+                let words = ["cargo xtask"].into_iter().chain(command.split_whitespace());
+                if let Err(error) = Task::try_parse_from(words) {
+                    panic!("{line}: {error}");
+                }
+                found += 1;
             }
-            found += 1;
+            assert!(found > 0, "{page} says nothing of it");
         }
-        assert!(found > 0, "the README says nothing of it");
     }
 }

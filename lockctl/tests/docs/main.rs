@@ -1,4 +1,5 @@
-//! Every command in the documentation is run as it is written, and has to come to what the page shows.
+//! Every command in the documentation is run as it is written, and has to come to what the page shows;
+//! every link within the project, and every test and file that a page names, is there.
 //!
 //! What is understood:
 //! - `console` blocks: lines after `$ ` are commands, typed one after the other into one shell; what
@@ -15,9 +16,13 @@
 //! so that no command escapes by being called something else.
 
 mod flock;
+mod limits;
+mod links;
 mod page;
+mod proofs;
 mod server;
 mod shell;
+mod tree;
 
 use std::{fs, path::Path};
 
@@ -25,7 +30,8 @@ use page::{Block, Language};
 use shell::Shell;
 
 /// The pages, from the root of the repository; all of `docs` besides.
-const PAGES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "conformance/src/guide.md"];
+const PAGES: [&str; 4] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "conformance/src/guide.md"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

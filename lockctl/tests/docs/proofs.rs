@@ -1,0 +1,108 @@
+//! Every test and every file that a page names is there, and every rule of the locks names a test.
+//!
+//! A page names a test as `FILE::test`, by the name of the file without its extension (that of the
+//! folder if the file is `main.rs` or `mod.rs`), and a trial of the conformance suite as `LAYER::trial`.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    root,
+    tree::{Page, files, text},
+};
+
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let tests = tests();
+    let (mut named, mut missing) = (0, Vec::new());
+    for path in files("md") {
+        for (code, line) in Page::read(&text(&path)).codes {
+            if is_name_of_a_test(&code) {
+                named += 1;
+                if !tests.contains(&code) {
+                    missing.push(format!("{}:{line}: {code}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 50, "only {named} tests are named");
+    assert!(missing.is_empty(), "no such tests:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_rule_names_a_test() {
+    let page = Page::read(&text(Path::new("docs/semantics.md")));
+    let rules = page.sections.iter().filter(|(heading, _)| heading.ends_with('.'));
+    let bare = rules.clone().filter(|(_, codes)| !codes.iter().any(|code| is_name_of_a_test(code)));
+    assert!(rules.count() >= 15, "the rules are not found");
+    assert_eq!(bare.map(|(heading, _)| heading).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn every_file_that_a_page_names_is_there() {
+    let folders: Vec<String> = std::fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir() && entry.file_name() != "target")
+        .map(|entry| entry.file_name().into_string().unwrap() + "/")
+        .collect();
+    let (mut named, mut missing) = (0, Vec::new());
+    for path in files("md") {
+        for (code, line) in Page::read(&text(&path)).codes {
+            if folders.iter().any(|folder| code.starts_with(folder.as_str())) {
+                named += 1;
+                if !root().join(&code).exists() {
+                    missing.push(format!("{}:{line}: {code}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 20, "only {named} files are named");
+    assert!(missing.is_empty(), "no such files:\n{}", missing.join("\n"));
+}
+
+/// Two names of lower case, of which the first is no crate of this project: those are paths of Rust.
+fn is_name_of_a_test(code: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let Some((place, test)) = code.split_once("::") else { return false };
+    is_word(place) && is_word(test) && !place.starts_with("lock_")
+}
+
+fn tests() -> BTreeSet<String> {
+    let mut found: BTreeSet<String> =
+        lock_conformance::catalogue().map(|trial| trial.name.to_owned()).collect();
+    for path in files("rs") {
+        let stem = match path.file_stem().unwrap().to_str().unwrap() {
+            "main" | "mod" => path.parent().and_then(Path::file_name),
+            _ => path.file_stem(),
+        };
+        let stem = stem.unwrap_or_default().to_str().unwrap();
+        let text = text(&path);
+        let mut is_test = false;
+        for line in text.lines().map(str::trim_start) {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+            if let Some(function) = function.filter(|_| std::mem::take(&mut is_test)) {
+                let name = function.split(['(', '<']).next().unwrap_or_default();
+                found.insert(format!("{stem}::{name}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn tests_are_found_by_their_names() {
+    let tests = tests();
+    for test in [
+        "proofs::tests_are_found_by_their_names",
+        "process::a_stopped_process_is_alive",
+        "handles::who_came_first_is_served_first",
+        "table_properties::nobody_hangs",
+    ] {
+        assert!(tests.contains(test), "{test}");
+    }
+    assert!(!tests.contains("proofs::is_name_of_a_test"));
+}
