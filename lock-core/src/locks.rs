@@ -301,7 +301,11 @@ impl Locks {
     /// # Cancel safety
     ///
     /// When the future is dropped it may be done or not.
-    pub async fn release_tasks(&self, tasks: Vec<TaskId>) -> Result<usize, StoreError> {
+    pub async fn release_tasks(
+        &self,
+        tasks: impl IntoIterator<Item = TaskId>,
+    ) -> Result<usize, StoreError> {
+        let tasks = tasks.into_iter().collect();
         self.inner.ask(|reply| Command::ReleaseTasks { tasks, reply }).await
     }
 

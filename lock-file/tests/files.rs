@@ -65,10 +65,7 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 fn file_of(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Flock => "default/cell",
-        Strategy::Excl => "default/after-0",
-    }
+    if strategy == Strategy::Excl { "default/after-0" } else { "default/cell" }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! It does no I/O, reads no clock and draws no random numbers: versions, ids and verdicts come in
 //! as arguments. The driver is the only user inside this crate; it is public so that tools and
-//! tests can read and reason about what is in a store.
+//! tests can read and reason about what is in a store. What they are told may get more variants and
+//! fields with later releases.
 
 mod apply;
 mod check;
