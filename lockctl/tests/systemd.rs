@@ -26,11 +26,12 @@ fn command(unit: &str) -> Option<Vec<&str>> {
     Some(line.split_whitespace().collect())
 }
 
-/// `systemd-analyze verify`: there is no such program on many machines without systemd.
+/// Skipped where there is no `systemd-analyze`, but failed where `CI` is `true`: there everything has to be.
 #[test]
 fn systemd_understands_the_units() {
     let path = env::var_os("PATH").unwrap_or_default();
     if !env::split_paths(&path).any(|place| place.join("systemd-analyze").is_file()) {
+        assert_ne!(env::var("CI").as_deref(), Ok("true"), "there is no systemd-analyze");
         eprintln!("skipped: there is no systemd-analyze here");
         return;
     }
