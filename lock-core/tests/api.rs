@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lock_core::process::{DeathWatch, Process, ProcessSet};
 use lock_core::table::{Denial, Listing, LockTable, TableError, Why};
-use lock_core::testing::{FaultyBackend, Faults, Referee, TestClock};
+use lock_core::testing::{Faults, FaultyBackend, Referee, TestClock};
 use lock_core::{
     AcquireError, BackendError, BlockingGuard, BlockingLocks, BlockingTask, ClientId, Guard,
     HoldError, IdError, LockBackend, LockName, LockSet, Locks, LocksBuilder, MemoryBackend, Mode,

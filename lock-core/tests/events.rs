@@ -75,9 +75,9 @@ async fn everything() -> Result<(), Box<dyn std::error::Error>> {
     };
     let victim = Locks::builder(store.clone()).in_current_runtime().processes(dead).build();
     let left = victim.acquire("app/left").await?;
-    let faulty = FaultyBackend::new(store.clone());
-    let faults = faulty.faults();
-    let (one, other) = (locks(faulty), locks(store.clone()));
+    let backend = FaultyBackend::new(store.clone());
+    let faults = backend.faults();
+    let (one, other) = (locks(backend), locks(store.clone()));
     // Sweeps the dead one, is waited for, and gives back.
     let held = one.task("one").acquire("app/left").await?;
     let waiting = other.acquire_timeout("app/left", Duration::from_secs(1));
@@ -123,7 +123,9 @@ fn there_are_no_other_events_in_the_code() {
                 return count(&path);
             }
             let text = fs::read_to_string(&path).unwrap();
-            text.matches("tracing::").filter(|_| path.extension().is_some_and(|e| e == "rs")).count()
+            text.matches("tracing::")
+                .filter(|_| path.extension().is_some_and(|e| e == "rs"))
+                .count()
         });
         each.sum()
     }

@@ -65,7 +65,10 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 fn file_of(strategy: Strategy) -> &'static str {
-    if strategy == Strategy::Excl { "default/after-0" } else { "default/cell" }
+    match strategy {
+        Strategy::Flock => "default/cell",
+        Strategy::Excl => "default/after-0",
+    }
 }
 
 #[test]

@@ -14,8 +14,10 @@ const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 /// Every combination of features compiles without a warning.
 pub(crate) fn features() -> Result<(), Failure> {
     need("cargo-hack")?;
-    let hack = ["hack", "clippy", "--workspace", "--no-private", "--feature-powerset", "--locked"];
-    cargo(&[&hack[..], &["--", "-D", "warnings"]].concat())
+    let hack = ["hack", "clippy", "--workspace", "--ignore-private", "--locked"];
+    // What is on by default is a combination like any other.
+    let all = ["--feature-powerset", "--exclude-features", "default", "--", "-D", "warnings"];
+    cargo(&[&hack[..], &all].concat())
 }
 
 /// What dependencies demand of those who pass them on, which are banned, and where they come from.
@@ -29,17 +31,19 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
 /// Every crate that is published can be packaged, in the order of their dependencies, and built from
 /// nothing but what is in the packages.
 pub(crate) fn packages() -> Result<(), Failure> {
-    let (published, private) = members()?;
-    let exclude: Vec<&str> = private.iter().flat_map(|name| ["--exclude", name]).collect();
+    let (published, private): (Vec<_>, Vec<_>) =
+        members()?.into_iter().partition(|m| m.is_published);
+    let exclude: Vec<&str> = private.iter().flat_map(|m| ["--exclude", &*m.name]).collect();
     let package = ["package", "--workspace", "--locked", "--allow-dirty"];
     cargo(&[&package[..], &exclude].concat())?;
-    for (name, version) in published {
+    for Member { name, version, .. } in published {
         let list = ask(&["package", "--list", "--allow-dirty", "--locked", "-p", &name])?;
         if let Some(file) = FILES.iter().find(|file| !list.lines().any(|line| line == **file)) {
             return Err(format!("the package of {name} has no {file}"));
         }
         let package = target().join(format!("package/{name}-{version}.crate"));
-        let bytes = fs::metadata(&package).map_err(|e| format!("{}: {e}", package.display()))?.len();
+        let bytes =
+            fs::metadata(&package).map_err(|e| format!("{}: {e}", package.display()))?.len();
         println!("xtask: {name} has {} KiB", bytes >> 10);
         if bytes > PACKAGE_BYTES_MAX {
             return Err(format!("the package of {name} has more than {PACKAGE_BYTES_MAX} bytes"));
@@ -48,21 +52,23 @@ pub(crate) fn packages() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Names and versions of the crates that are published, and names of those that are not.
-fn members() -> Result<(Vec<(String, String)>, Vec<String>), Failure> {
+/// A crate of this workspace.
+struct Member {
+    name: String,
+    version: String,
+    is_published: bool,
+}
+
+fn members() -> Result<Vec<Member>, Failure> {
     let metadata = ask(&["metadata", "--format-version", "1", "--no-deps", "--locked"])?;
     let metadata: serde_json::Value =
         serde_json::from_str(&metadata).map_err(|e| format!("cargo metadata: {e}"))?;
-    let (mut published, mut private) = (Vec::new(), Vec::new());
-    for package in metadata["packages"].as_array().into_iter().flatten() {
+    let member = |package: &serde_json::Value| {
         let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-        if package["publish"].is_null() {
-            published.push((text("name"), text("version")));
-        } else {
-            private.push(text("name"));
-        }
-    }
-    Ok((published, private))
+        let is_published = package["publish"].is_null();
+        Member { name: text("name"), version: text("version"), is_published }
+    };
+    Ok(metadata["packages"].as_array().into_iter().flatten().map(member).collect())
 }
 
 fn target() -> PathBuf {

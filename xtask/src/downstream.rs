@@ -5,10 +5,8 @@ use std::{env, path::Path, process::Command};
 use crate::Failure;
 
 /// Its tests: those of its code, and the suite's view of its store as a cell.
-const TESTS: [&[&str]; 2] = [
-    &["--lib", "--test", "reports"],
-    &["--test", "conformance", "--", "::contract::"],
-];
+const TESTS: [&[&str]; 2] =
+    [&["--lib", "--test", "reports"], &["--test", "conformance", "--", "::contract::"]];
 
 /// Builds and tests it against the crates as others see them: public items, and only the features that
 /// it names.

@@ -18,7 +18,8 @@ async fn a_report_is_made_by_one_at_a_time() {
 #[tokio::test]
 async fn who_has_lost_the_lock_says_so() {
     let store = MemoryBackend::new();
-    let (here, operator) = (Locks::builder(store.clone()).name("reports").build(), Locks::new(store));
+    let (here, operator) =
+        (Locks::builder(store.clone()).name("reports").build(), Locks::new(store));
     let made = make(&here, "sales", async |_| {
         assert_eq!(operator.release_task("reports").await.unwrap(), 1);
     });

@@ -61,9 +61,9 @@ async fn everything() -> Result<(), Box<dyn std::error::Error>> {
     };
     let victim = Locks::builder(store.clone()).in_current_runtime().processes(dead).build();
     let left = victim.acquire("app/left").await?;
-    let faulty = FaultyBackend::new(store.clone());
-    let faults = faulty.faults();
-    let (one, other) = (locks(faulty), locks(store.clone()));
+    let backend = FaultyBackend::new(store.clone());
+    let faults = backend.faults();
+    let (one, other) = (locks(backend), locks(store.clone()));
     let held = one.task("one").acquire(Request::exclusive("app/left").and_shared("mail")).await?;
     assert!(other.try_acquire("app/left").await.is_err());
     assert!(other.acquire_timeout("app/left", Duration::from_secs(1)).await.is_err());

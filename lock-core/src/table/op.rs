@@ -10,8 +10,6 @@ use crate::request::LockSet;
 use crate::table::view::{Cycle, Denial};
 
 /// A change of a table. Each is idempotent: applied again, it changes nothing and answers the same.
-///
-/// A new one is a breaking change on purpose: whoever models the table has to learn of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Asks for locks: grants them, or queues the request if it may wait, or refuses it.
@@ -109,7 +107,6 @@ pub struct Stamp {
 
 /// What came of an op.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// The locks are held.
     Granted,
@@ -127,7 +124,6 @@ pub enum Outcome {
 
 /// Something that an op did to requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// A request was granted.
     Granted(RequestId),
@@ -148,7 +144,6 @@ pub enum Event {
 
 /// A hold of a dead client that was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct SweptHold {
     /// Its id.
     pub id: RequestId,
