@@ -73,6 +73,7 @@ pub type Verdict = Result<(), Failure>;
 
 /// One property that every backend must have.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Trial {
     /// Its layer and what it proves: `contract::a_cell_is_created_once`.
     pub name: &'static str,

@@ -6,15 +6,19 @@ use pollster::block_on;
 
 use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
 use crate::guard::Guard;
-use crate::ids::{IdError, TaskId};
+use crate::ids::{IdError, RequestId, TaskId};
 use crate::locks::Locks;
+use crate::name::LockName;
+use crate::process::ProcessSet;
 use crate::request::Request;
 use crate::table::{Denial, Listing, Why};
 use crate::task::Task;
 
 /// [`Locks`] whose calls block the calling thread.
 ///
-/// Not for use within async code: it would block the runtime, though never the driver.
+/// Not for use within async code: it would block the runtime, though never the driver. What has no
+/// blocking form, such as waiting for the loss of a lock, is a matter of [`as_async`](Self::as_async)
+/// and a thread of your own.
 ///
 /// ```
 /// use lock_core::{Locks, MemoryBackend};
@@ -111,6 +115,18 @@ impl BlockingLocks {
         block_on(self.0.release_task(name))
     }
 
+    /// See [`Locks::release_tasks`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn release_tasks(
+        &self,
+        tasks: impl IntoIterator<Item = TaskId>,
+    ) -> Result<usize, StoreError> {
+        block_on(self.0.release_tasks(tasks))
+    }
+
     /// See [`Locks::sweep_dead`].
     ///
     /// # Errors
@@ -120,6 +136,15 @@ impl BlockingLocks {
         block_on(self.0.sweep_dead())
     }
 
+    /// See [`Locks::set_processes`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_processes(&self, processes: ProcessSet) -> Result<(), StoreError> {
+        block_on(self.0.set_processes(processes))
+    }
+
     /// See [`Locks::close`].
     ///
     /// # Errors
@@ -127,15 +152,6 @@ impl BlockingLocks {
     /// As there.
     pub fn close(&self) -> Result<(), StoreError> {
         block_on(self.0.close())
-    }
-
-    /// See [`Locks::release_tasks`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn release_tasks(&self, tasks: Vec<TaskId>) -> Result<usize, StoreError> {
-        block_on(self.0.release_tasks(tasks))
     }
 }
 
@@ -209,6 +225,24 @@ impl BlockingTask {
     ) -> Result<BlockingGuard, AcquireError> {
         block_on(self.0.acquire_timeout(request, timeout)).map(BlockingGuard)
     }
+
+    /// See [`Task::would_block`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn would_block(&self, request: impl Into<Request>) -> Result<Option<Denial>, AcquireError> {
+        block_on(self.0.would_block(request))
+    }
+
+    /// See [`Task::why`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn why(&self, request: impl Into<Request>) -> Result<Why, AcquireError> {
+        block_on(self.0.why(request))
+    }
 }
 
 /// A [`Guard`] whose calls block the calling thread. Dropping it gives the locks back.
@@ -220,6 +254,21 @@ impl BlockingGuard {
     /// The async guard.
     pub fn as_async(&self) -> &Guard {
         &self.0
+    }
+
+    /// See [`Guard::id`].
+    pub fn id(&self) -> RequestId {
+        self.0.id()
+    }
+
+    /// See [`Guard::task_id`].
+    pub fn task_id(&self) -> &TaskId {
+        self.0.task_id()
+    }
+
+    /// See [`Guard::names`].
+    pub fn names(&self) -> impl Iterator<Item = &LockName> {
+        self.0.names()
     }
 
     /// See [`Guard::fence`].

@@ -93,6 +93,11 @@
 //! holds the table as bytes, with compare-and-swap: that is all a [`LockBackend`] has to be. In
 //! between, a driver of each client applies what its tasks want to the table and swaps it in.
 //!
+//! # Watching it
+//!
+//! What happens to locks is told as events of `tracing`, and counted as `metrics` if that feature is
+//! on. [`observability`] lists every event and every metric.
+//!
 //! # Platforms
 //!
 //! On Linux, processes are probed, and clients of one host wake each other. Elsewhere it compiles
@@ -101,6 +106,8 @@
 //! # Features
 //!
 //! - `dial`: connects to host names that have several addresses, for backends of stores on a network.
+//! - `metrics`: counts and times of requests and of calls of the store, through the crate `metrics`;
+//!   see [`observability`].
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
 //!   a clock that a test moves.
 //! - `files`: what backends share whose stores are made of files; for their authors, on Unix.
@@ -110,6 +117,7 @@
 mod backend;
 mod bell;
 mod blocking;
+mod builder;
 mod clock;
 #[cfg(feature = "dial")]
 pub mod dial;
@@ -125,7 +133,11 @@ mod guard;
 mod ids;
 mod locks;
 mod memory;
+mod metrics;
 mod name;
+pub mod observability {
+    #![doc = include_str!("observability.md")]
+}
 pub mod options;
 pub mod process;
 mod request;
@@ -136,10 +148,11 @@ pub mod testing;
 
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 pub use blocking::{BlockingGuard, BlockingLocks, BlockingTask};
+pub use builder::LocksBuilder;
 pub use error::{AcquireError, HoldError, StoreError, VerifyError, WithLockError};
 pub use guard::Guard;
 pub use ids::{ClientId, IdError, RequestId, TaskId};
-pub use locks::{Locks, LocksBuilder};
+pub use locks::Locks;
 pub use memory::MemoryBackend;
 pub use name::{LockName, NameError};
 pub use request::{LockSet, Mode, Request, RequestError};

@@ -1,6 +1,5 @@
 //! The entry: one client of a store, from which tasks and guards are made.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::LockBackend;
 use crate::blocking::BlockingLocks;
-use crate::clock::{Clock, SystemClock};
-use crate::driver::{Actor, Command, Config, Deadline, Look};
+use crate::builder::LocksBuilder;
+use crate::clock::Clock;
+use crate::driver::{Command, Deadline, Look};
 use crate::error::{AcquireError, StoreError, WithLockError};
 use crate::guard::Guard;
 use crate::ids::{ClientId, TaskId};
@@ -18,14 +18,6 @@ use crate::process::ProcessSet;
 use crate::request::Request;
 use crate::table::{ClientInfo, Denial, Listing, Why};
 use crate::task::Task;
-
-/// How long a lease is if nothing else is said.
-const LEASE: Duration = Duration::from_secs(60);
-const LEASE_MIN: Duration = Duration::from_secs(1);
-/// How long to wait for a store that does not answer, if nothing else is said.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The most bytes of a table, if nothing else is said.
-const TABLE_BYTES_MAX: usize = 8 << 20;
 
 /// Named locks in a store: one client, shared by its clones.
 ///
@@ -65,6 +57,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn new(
+        id: ClientId,
+        info: Arc<ClientInfo>,
+        store: String,
+        deadline: Arc<Deadline>,
+        clock: Arc<dyn Clock>,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> Self {
+        Self { id, info, store, deadline, clock, numbers: AtomicU64::new(1), commands }
+    }
+
     /// A number that no other task or request of this client has.
     pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
@@ -104,6 +107,10 @@ impl Client {
 }
 
 impl Locks {
+    pub(crate) fn of(client: Client) -> Self {
+        Self { inner: Arc::new(client) }
+    }
+
     /// Makes a client of this store with everything at its default.
     ///
     /// # Panics
@@ -115,17 +122,7 @@ impl Locks {
 
     /// Makes a client of this store to order.
     pub fn builder(backend: impl LockBackend) -> LocksBuilder {
-        LocksBuilder {
-            backend: Arc::new(backend),
-            name: None,
-            lease: Some(LEASE),
-            processes: None,
-            patience: PATIENCE,
-            bytes_max: TABLE_BYTES_MAX,
-            clock: Arc::new(SystemClock),
-            here: false,
-            bell: true,
-        }
+        LocksBuilder::new(Arc::new(backend))
     }
 
     /// The same locks for code without a runtime.
@@ -304,7 +301,11 @@ impl Locks {
     /// # Cancel safety
     ///
     /// When the future is dropped it may be done or not.
-    pub async fn release_tasks(&self, tasks: Vec<TaskId>) -> Result<usize, StoreError> {
+    pub async fn release_tasks(
+        &self,
+        tasks: impl IntoIterator<Item = TaskId>,
+    ) -> Result<usize, StoreError> {
+        let tasks = tasks.into_iter().collect();
         self.inner.ask(|reply| Command::ReleaseTasks { tasks, reply }).await
     }
 
@@ -361,154 +362,4 @@ impl Locks {
         let name = self.inner.info.name.clone();
         Task::new(self.inner.clone(), name, None)
     }
-}
-
-/// Makes a [`Locks`] to order.
-#[must_use = "a builder does nothing until it is built"]
-pub struct LocksBuilder {
-    backend: Arc<dyn LockBackend>,
-    name: Option<String>,
-    lease: Option<Duration>,
-    processes: Option<ProcessSet>,
-    patience: Duration,
-    bytes_max: usize,
-    clock: Arc<dyn Clock>,
-    here: bool,
-    bell: bool,
-}
-
-impl fmt::Debug for LocksBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocksBuilder").field("backend", &self.backend).finish_non_exhaustive()
-    }
-}
-
-impl LocksBuilder {
-    /// Sets the name of the client, used for tasks without one. By default that of the program.
-    ///
-    /// Control characters are replaced, and what is too long is cut off.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets the length of the lease, 60 s by default and 1 s at least. It is renewed three times
-    /// within its length.
-    ///
-    /// The lease only matters to those who cannot see whether this process lives.
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease.max(LEASE_MIN));
-        self
-    }
-
-    /// Does without a lease: only a proof of death or an operator frees the locks.
-    pub fn no_lease(mut self) -> Self {
-        self.lease = None;
-        self
-    }
-
-    /// Sets the processes that this client consists of. By default the current one.
-    pub fn processes(mut self, processes: ProcessSet) -> Self {
-        self.processes = Some(processes);
-        self
-    }
-
-    /// Sets how long to wait for a store that does not answer, 30 s by default.
-    pub fn store_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Sets how many bytes the table may have, 8 MiB by default. Requests that would make it
-    /// larger are refused.
-    pub fn table_bytes_max(mut self, bytes: usize) -> Self {
-        self.bytes_max = bytes;
-        self
-    }
-
-    /// Runs the driver in the tokio runtime that [`build`](Self::build) is called in, which must
-    /// have its timers and I/O enabled.
-    ///
-    /// Meant for tests with a paused clock: a runtime that is blocked can cost the lease.
-    pub fn in_current_runtime(mut self) -> Self {
-        self.here = true;
-        self
-    }
-
-    /// Reads these clocks instead of those of the host.
-    #[cfg(feature = "test-util")]
-    pub fn clock(mut self, clock: crate::clock::TestClock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Does without the bell by which clients on one host tell each other to look, as clients on
-    /// different hosts do.
-    #[cfg(feature = "test-util")]
-    pub fn no_bell(mut self) -> Self {
-        self.bell = false;
-        self
-    }
-
-    /// Starts the driver.
-    ///
-    /// # Panics
-    ///
-    /// When the system has no randomness or no thread to give, or, in the current runtime, when
-    /// there is none.
-    pub fn build(self) -> Locks {
-        let id = ClientId::from_random(getrandom::u64().expect("the system has randomness"));
-        let info = ClientInfo {
-            name: client_name(self.name).into(),
-            processes: self.processes.unwrap_or_else(ProcessSet::current),
-            bell: None,
-            lease: self.lease,
-        };
-        let store = self.backend.describe();
-        let deadline = Arc::new(Deadline::new());
-        let config = Config {
-            id,
-            info: info.clone(),
-            backend: self.backend,
-            clock: self.clock.clone(),
-            deadline: deadline.clone(),
-            patience: self.patience,
-            bytes_max: self.bytes_max,
-            bell: self.bell,
-        };
-        let (commands, received) = mpsc::unbounded_channel();
-        if self.here {
-            tokio::spawn(Actor::new(config, received).run());
-        } else {
-            let drive = move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.expect("the system has what a runtime needs");
-                runtime.block_on(async { Actor::new(config, received).run().await });
-            };
-            let thread = std::thread::Builder::new().name("interlock".into());
-            thread.spawn(drive).expect("the system has a thread to give");
-        }
-        Locks {
-            inner: Arc::new(Client {
-                id,
-                info: Arc::new(info),
-                store,
-                deadline,
-                clock: self.clock,
-                numbers: AtomicU64::new(1),
-                commands,
-            }),
-        }
-    }
-}
-
-/// A name that can be in a table: that given, or that of the program.
-fn client_name(given: Option<String>) -> String {
-    let program = || {
-        let path = std::env::args_os().next().map(std::path::PathBuf::from)?;
-        Some(path.file_name()?.to_string_lossy().into_owned())
-    };
-    let name = given.or_else(program).unwrap_or_default();
-    let clean = crate::name::cleaned(&name);
-    if clean.is_empty() { "unnamed".into() } else { clean }
 }

@@ -167,6 +167,12 @@ impl From<String> for Request {
     }
 }
 
+impl From<&Self> for Request {
+    fn from(request: &Self) -> Self {
+        request.clone()
+    }
+}
+
 impl From<LockName> for Request {
     fn from(name: LockName) -> Self {
         Self(Ok(LockSet::from([(name, Mode::Exclusive)])))

@@ -13,6 +13,7 @@ use crate::failpoint::{Mutant, is};
 use crate::guard::Guard;
 use crate::ids::{IdError, RequestId, TaskId};
 use crate::locks::Client;
+use crate::metrics::{self, Answer};
 use crate::name;
 use crate::process::Liveness;
 use crate::request::{LockSet, Request, RequestError};
@@ -249,15 +250,12 @@ impl Task {
             wait,
         });
         let (reply, answer) = oneshot::channel();
-        let mut asked = Asked { client: &self.client, number: id.number, pending: true };
+        let mut asked = Asked { client: &self.client, number: id.number, began, answer: None };
         self.client.send(Command::Acquire { acquire, timeout, began, reply });
-        let answer = answer.await;
-        asked.pending = false;
-        match answer {
-            Ok(Ok(grant)) => Ok(Guard::new(self.client.clone(), id, task, grant)),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(AcquireError::Closed),
-        }
+        let answer = answer.await.unwrap_or(Err(AcquireError::Closed));
+        asked.answer = Some(Answer::of(&answer));
+        drop(asked);
+        Ok(Guard::new(self.client.clone(), id, task, answer?))
     }
 
     fn valid_id(&self) -> Result<TaskId, AcquireError> {
@@ -270,12 +268,15 @@ impl Task {
 struct Asked<'a> {
     client: &'a Client,
     number: u64,
-    pending: bool,
+    began: Instant,
+    answer: Option<Answer>,
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if self.pending && !is(Mutant::LeakOnCancel) {
+        let answer = self.answer.unwrap_or(Answer::Dropped);
+        metrics::answered(&self.client.store, answer, self.began.elapsed());
+        if self.answer.is_none() && !is(Mutant::LeakOnCancel) {
             self.client.send(Command::End { number: self.number, reply: None });
         }
     }

@@ -12,117 +12,19 @@
 //! each other. A [`RedisServer`] is the same for servers of that family.
 
 mod cluster;
+mod error;
 mod fetch;
 mod galera;
 mod group;
 mod guard;
 mod instance;
+mod kind;
 mod programs;
 mod redis;
 
 pub use cluster::{Cluster, ClusterKind};
+pub use error::Error;
 pub use instance::Instance;
+pub use kind::Kind;
 pub use programs::{Programs, prepare};
 pub use redis::{RedisKind, RedisServer};
-
-use std::{fmt, io, path::PathBuf};
-
-/// What kind of server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `MariaDB`, of the release that the system's distribution has.
-    MariaDb,
-    /// Oracle's `MySQL`, of the newest release that Debian has.
-    MySql,
-}
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 2] = [Self::MariaDb, Self::MySql];
-
-    /// Its name in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MariaDb => "mariadb",
-            Self::MySql => "mysql",
-        }
-    }
-
-    /// The variable with the URL of a server that is there already, such as
-    /// `mysql://root@127.0.0.1:3306`: tests may make and drop databases in it.
-    pub fn url_variable(self) -> &'static str {
-        match self {
-            Self::MariaDb => "INTERLOCK_MARIADB_URL",
-            Self::MySql => "INTERLOCK_MYSQL_URL",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MariaDb => "MariaDB",
-            Self::MySql => "MySQL",
-        })
-    }
-}
-
-/// Why there is no server.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// This machine has none, and none can be got.
-    #[error(
-        "there is no {kind} here: install {hint} so that it is on PATH, or set {variable} to the URL of \
-         one{}",
-        why.as_ref().map(|why| format!(" (fetching failed: {why})")).unwrap_or_default()
-    )]
-    Unavailable {
-        /// What kind of server.
-        kind: String,
-        /// The variable with the URL of one that is there already.
-        variable: &'static str,
-        /// What to install.
-        hint: &'static str,
-        /// Why it could not be fetched, where that was tried.
-        why: Option<String>,
-    },
-    /// A program of it failed.
-    #[error("{program} failed: {said}")]
-    Program {
-        /// Which one.
-        program: String,
-        /// The end of what it said.
-        said: String,
-    },
-    /// The system refused something.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// What was done.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// Whether tests that need the server can be skipped for it.
-    pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
-    }
-
-    fn unavailable(
-        kind: impl fmt::Display,
-        variable: &'static str,
-        wanted: fetch::Wanted,
-        why: Option<String>,
-    ) -> Self {
-        Self::Unavailable { kind: kind.to_string(), variable, hint: wanted.packages[0], why }
-    }
-
-    fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { what, path, source }
-    }
-}

@@ -1,5 +1,7 @@
 //! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
 
+mod check;
+mod downstream;
 mod fuzz;
 mod matrix;
 mod msrv;
@@ -18,6 +20,8 @@ use clap::Parser;
 enum Task {
     /// Passes all tests: needs the Rust toolchain and a C compiler, and gets the rest if it may.
     Test,
+    /// What a release has to pass besides: needs cargo-hack and cargo-deny.
+    Check,
     /// Runs the conformance suite on every backend with random seeds, for a long time, and on clusters.
     Soak {
         /// How long, all backends together.
@@ -64,6 +68,12 @@ fn main() -> ExitCode {
             ("every backend has a verdict on every trial", &|| {
                 matrix::write(soak::suites()?.len())
             }),
+            ("a crate of somebody else", &downstream::test),
+        ]),
+        Task::Check => run(&[
+            ("every combination of features compiles", &check::features),
+            ("licences and sources of dependencies", &check::dependencies),
+            ("every crate can be packaged", &check::packages),
         ]),
         Task::Soak { minutes } => run(&[
             ("programs that tests need", &packages::install),

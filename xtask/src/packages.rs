@@ -7,7 +7,7 @@ use std::{env, fs};
 use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("faketime", "faketime"),
     ("flock", "util-linux"),
     ("ip", "iproute2"),
@@ -16,6 +16,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("setpriv", "util-linux"),
     ("strace", "strace"),
     ("sudo", "sudo"),
+    ("systemd-analyze", "systemd"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];

@@ -12,6 +12,7 @@ use super::{Command, Moment};
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Point, reach};
 use crate::ids::RequestId;
+use crate::metrics;
 use crate::table::ClientInfo;
 
 impl Actor {
@@ -115,6 +116,7 @@ impl Actor {
         if let Some(entry) = self.entries.get_mut(&number) {
             let (task, locks) = (&entry.acquire.name, entry.locks());
             tracing::warn!(%task, lock = %locks, fence = entry.fence, "lock lost");
+            metrics::lost(&self.store);
             entry.lose();
             self.end(number, Instant::now() + self.config.patience, None);
         }

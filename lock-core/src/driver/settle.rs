@@ -10,6 +10,7 @@ use crate::backend::{BackendError, Version};
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
 use crate::ids::ClientId;
+use crate::metrics;
 use crate::table::Event;
 
 impl Actor {
@@ -99,6 +100,7 @@ impl Actor {
         if entry.state == State::New {
             let (task, locks) = (&entry.acquire.name, entry.locks());
             tracing::info!(%task, lock = %locks, "waiting for lock");
+            metrics::waits(&self.store);
             entry.sent = true;
             if entry.expires {
                 entry.state = State::Expired; // Its time ran out on the way here.
@@ -172,6 +174,7 @@ impl Actor {
                     tracing::warn!(%task, lock = %locks, fence, client = %name, "lock of the dead freed");
                 }
                 tracing::warn!(client = %name, id = %client, waiters, "dead client swept");
+                metrics::swept(&self.store);
                 // If it lives after all, it had better know.
                 self.ring(client);
             }

@@ -3,6 +3,9 @@
 //! It does no I/O, reads no clock and draws no random numbers: versions, ids and verdicts come in
 //! as arguments. The driver is the only user inside this crate; it is public so that tools and
 //! tests can read and reason about what is in a store.
+//!
+//! What goes in and comes out ([`Op`], [`Outcome`], [`Event`], [`Place`]) is exhaustive: a new case is a
+//! breaking change, because whoever models the table has to learn of it.
 
 mod apply;
 mod check;

@@ -129,6 +129,8 @@ impl Shell {
             .args(["--wait", "bash", "--norc", "-c", &script])
             .current_dir(self.dir.path())
             .env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()))
+            // Pages write to the home of their reader.
+            .env("HOME", self.dir.path())
             .env("LOCKCTL_STORE", format!("sqlite:{}", self.store().display()))
             .env_remove("LOCKCTL_NAMESPACE")
             .env_remove("SUDO_UID")

@@ -1,0 +1,100 @@
+//! What a release has to pass besides the tests: features, licences of dependencies, packages.
+
+use std::process::Command;
+use std::{env, fs, path::PathBuf};
+
+use crate::{Failure, cargo};
+
+/// The largest package, compressed, in bytes: what is larger has something in it that nobody needs.
+const PACKAGE_BYTES_MAX: u64 = 256 << 10;
+
+/// What has to be in each package.
+const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
+/// Every combination of features compiles without a warning.
+pub(crate) fn features() -> Result<(), Failure> {
+    need("cargo-hack")?;
+    let hack = ["hack", "clippy", "--workspace", "--ignore-private", "--locked"];
+    // What is on by default is a combination like any other.
+    let all = ["--feature-powerset", "--exclude-features", "default", "--", "-D", "warnings"];
+    cargo(&[&hack[..], &all].concat())
+}
+
+/// What dependencies demand of those who pass them on, which are banned, and where they come from.
+///
+/// Their known flaws are for the workflow: the list of them comes from the network.
+pub(crate) fn dependencies() -> Result<(), Failure> {
+    need("cargo-deny")?;
+    cargo(&["deny", "--all-features", "--locked", "check", "licenses", "bans", "sources"])
+}
+
+/// Every crate that is published can be packaged, in the order of their dependencies, and built from
+/// nothing but what is in the packages.
+pub(crate) fn packages() -> Result<(), Failure> {
+    let (published, private): (Vec<_>, Vec<_>) =
+        members()?.into_iter().partition(|m| m.is_published);
+    let exclude: Vec<&str> = private.iter().flat_map(|m| ["--exclude", &*m.name]).collect();
+    let package = ["package", "--workspace", "--locked", "--allow-dirty"];
+    cargo(&[&package[..], &exclude].concat())?;
+    for Member { name, version, .. } in published {
+        let list = ask(&["package", "--list", "--allow-dirty", "--locked", "-p", &name])?;
+        if let Some(file) = FILES.iter().find(|file| !list.lines().any(|line| line == **file)) {
+            return Err(format!("the package of {name} has no {file}"));
+        }
+        let package = target().join(format!("package/{name}-{version}.crate"));
+        let bytes =
+            fs::metadata(&package).map_err(|e| format!("{}: {e}", package.display()))?.len();
+        println!("xtask: {name} has {} KiB", bytes >> 10);
+        if bytes > PACKAGE_BYTES_MAX {
+            return Err(format!("the package of {name} has more than {PACKAGE_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// A crate of this workspace.
+struct Member {
+    name: String,
+    version: String,
+    is_published: bool,
+}
+
+fn members() -> Result<Vec<Member>, Failure> {
+    let metadata = ask(&["metadata", "--format-version", "1", "--no-deps", "--locked"])?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&metadata).map_err(|e| format!("cargo metadata: {e}"))?;
+    let member = |package: &serde_json::Value| {
+        let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
+        let is_published = package["publish"].is_null();
+        Member { name: text("name"), version: text("version"), is_published }
+    };
+    Ok(metadata["packages"].as_array().into_iter().flatten().map(member).collect())
+}
+
+fn target() -> PathBuf {
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
+    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from)
+}
+
+/// Whether a command of cargo is there, and how to get it.
+fn need(program: &str) -> Result<(), Failure> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let places = env::split_paths(&path).chain(home.map(|home| home.join("bin")));
+    if places.into_iter().any(|place| place.join(program).is_file()) {
+        return Ok(());
+    }
+    Err(format!("there is no {program} here: cargo install --locked {program}"))
+}
+
+/// What a command of cargo prints.
+fn ask(args: &[&str]) -> Result<String, Failure> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(args).output().map_err(|e| format!("cargo: {e}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("cargo {}: {}: {}", args.join(" "), output.status, said.trim()))
+}
