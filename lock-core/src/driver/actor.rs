@@ -431,7 +431,7 @@ impl Actor {
         let current = hint.as_ref().is_some_and(|(version, _)| *version == cached.version);
         if !current && self.hints_from <= Instant::now() {
             let (backend, version) = (self.config.backend.clone(), cached.version);
-            let told = async move { matches!(caught(backend.changed(version)).await, Ok(Ok(_))) };
+            let told = async move { matches!(caught(backend.changed(version)).await, Ok(Ok(()))) };
             *hint = Some((version, Box::pin(told)));
         }
     }
