@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::future::{join_all, try_join_all};
 use lock_core::process::ProcessSet;
 use lock_core::table::{Acquire, ClientInfo, LockTable, Op, Outcome, Stamp};
 use lock_core::{ClientId, Locks, MemoryBackend, Request, RequestId, Snapshot, TaskId, Version};
+use tokio::runtime::{Builder, Runtime};
 
 /// The numbers of holds between which growth is seen.
 const SIZES: [u64; 4] = [10, 100, 1_000, 10_000];
@@ -61,14 +63,16 @@ fn codec(criterion: &mut Criterion) {
 
 /// Handles, driver and table over a cell in memory: what a client pays besides its store.
 fn driver(criterion: &mut Criterion) {
+    let runtime = runtime();
     let mut group = criterion.benchmark_group("driver/acquire+release");
     for holds in SIZES {
         let cell = MemoryBackend::new();
-        let others = Locks::new(cell.clone()).blocking();
-        // One request, so that this does not take long.
-        let names = (0..holds).map(|number| format!("app/{number}/backup"));
-        let all = names.reduce_request();
-        let guard = others.acquire(all).expect("nobody else is there");
+        let others = Locks::new(cell.clone());
+        let guards = runtime.block_on(try_join_all((0..holds).map(|number| {
+            let others = others.clone();
+            async move { others.acquire(&*format!("app/{number}/backup")).await }
+        })));
+        let guards = guards.expect("nobody else is there");
         let locks = Locks::new(cell).blocking();
         group.bench_function(BenchmarkId::from_parameter(holds), |bencher| {
             bencher.iter(|| {
@@ -76,24 +80,23 @@ fn driver(criterion: &mut Criterion) {
                 guard.release().expect("it is held");
             });
         });
-        drop(guard);
-        others.close().expect("memory does not fail");
+        drop(guards);
+        runtime.block_on(others.close()).expect("memory does not fail");
         locks.close().expect("memory does not fail");
     }
     group.finish();
-    tasks(criterion);
 }
 
 /// 64 tasks of one client, each with a lock of its own: batches of ops share a swap.
 fn tasks(criterion: &mut Criterion) {
     const TASKS: u64 = 64;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing");
+    let runtime = runtime();
     let locks = Locks::new(MemoryBackend::new());
     let mut group = criterion.benchmark_group("driver/tasks");
     group.throughput(Throughput::Elements(TASKS));
     group.bench_function(BenchmarkId::from_parameter(TASKS), |bencher| {
         bencher.to_async(&runtime).iter(|| {
-            futures_util::future::join_all((0..TASKS).map(|task| {
+            join_all((0..TASKS).map(|task| {
                 let locks = locks.clone();
                 async move {
                     let guard = locks.acquire(&*format!("app/{task}")).await.expect("it is free");
@@ -146,6 +149,11 @@ fn filled(holds: u64) -> LockTable {
     table
 }
 
+fn runtime() -> Runtime {
+    // The drivers have threads of their own.
+    Builder::new_current_thread().build().expect("it needs nothing")
+}
+
 fn client() -> ClientId {
     ClientId::from_random(7)
 }
@@ -172,17 +180,5 @@ fn request(number: u64, name: &str) -> Acquire {
     }
 }
 
-/// Names as one request.
-trait IntoRequest {
-    fn reduce_request(self) -> Request;
-}
-
-impl<I: Iterator<Item = String>> IntoRequest for I {
-    fn reduce_request(mut self) -> Request {
-        let first = self.next().expect("there is a name");
-        self.fold(Request::exclusive(first), |all, name| all.and_exclusive(name))
-    }
-}
-
-criterion_group!(benches, table, codec, driver, hand_off);
+criterion_group!(benches, table, codec, driver, tasks, hand_off);
 criterion_main!(benches);

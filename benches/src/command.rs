@@ -47,8 +47,8 @@ pub(crate) fn measure(
     Ok(commands
         .into_iter()
         .zip(samples)
-        .map(|((command, _, memory_kib), samples)| Command {
-            command,
+        .map(|((name, _, memory_kib), samples)| Command {
+            name,
             took: Spread::of(samples),
             memory_kib,
         })

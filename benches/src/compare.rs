@@ -284,35 +284,39 @@ fn measure_restarts(subjects: &mut [Subject<'_>], limit: Duration, places: &mut 
             }
         }
     }
-    let mut done: Vec<(&str, Result<bool, String>)> = Vec::new();
-    for (subject, holder) in subjects.iter_mut().zip(holders) {
-        let restarted = match subject.store {
-            Some(store) => match done.iter().find(|(name, _)| *name == store.name) {
-                Some((_, before)) => before.clone(),
-                None => {
-                    let result = store.restart().map_err(|error| error.to_string());
-                    done.push((store.name, result.clone()));
-                    result
-                }
-            },
-            None if subject.recipe.approach == "socket" => {
-                let path = places.folder.path().join("socket");
-                // The old one ends with its value.
-                start_lock_server(&path)
-                    .map(|server| drop(std::mem::replace(&mut places.lock_server, server)))
-                    .map_or_else(|error| Err(error.to_string()), |()| Ok(true))
-            }
-            None => Ok(false),
-        };
+    let restarted = restart_all(subjects, places);
+    for ((subject, holder), restarted) in subjects.iter_mut().zip(holders).zip(restarted) {
         let Some(holder) = holder else { continue };
-        match restarted.map_err(Failure::from).and_then(|restarted| match restarted {
-            false => Ok(Restart::NoServer),
-            true => after_restart(&subject.recipe, holder, limit),
-        }) {
+        let restart = match restarted {
+            Ok(true) => after_restart(&subject.recipe, holder, limit),
+            Ok(false) => Ok(Restart::NoServer),
+            Err(error) => Err(error.into()),
+        };
+        match restart {
             Ok(restart) => subject.row.restart = Some(restart),
             Err(error) => subject.row.failures.push(format!("restart: {error}")),
         }
     }
+}
+
+/// Whether the server of each was killed and started again; there may be none, or it may fail.
+fn restart_all(subjects: &[Subject<'_>], places: &mut Places) -> Vec<Result<bool, String>> {
+    let mut done: Vec<(&str, Result<bool, String>)> = Vec::new();
+    for store in subjects.iter().filter_map(|subject| subject.store) {
+        if !done.iter().any(|(name, _)| *name == store.name) {
+            done.push((store.name, store.restart().map_err(|error| error.to_string())));
+        }
+    }
+    // The old one ends with its value.
+    let lock_server = start_lock_server(&places.folder.path().join("socket"))
+        .map(|server| drop(std::mem::replace(&mut places.lock_server, server)));
+    let lock_server = lock_server.map_or_else(|error| Err(error.to_string()), |()| Ok(true));
+    let result = |subject: &Subject<'_>| match subject.store {
+        Some(store) => done.iter().find(|(name, _)| *name == store.name).map(|(_, done)| done),
+        None if subject.recipe.approach == "socket" => Some(&lock_server),
+        None => None,
+    };
+    subjects.iter().map(|subject| result(subject).cloned().unwrap_or(Ok(false))).collect()
 }
 
 /// Whether somebody else gets the lock although its holder lives, and what that one hears of it.

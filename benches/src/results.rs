@@ -73,7 +73,7 @@ pub(crate) struct Versus {
 pub(crate) struct Tasks {
     pub(crate) store: String,
     pub(crate) way: String,
-    pub(crate) tasks: u32,
+    pub(crate) count: u32,
     /// Acquired and released per second.
     pub(crate) rate: f64,
 }
@@ -147,7 +147,7 @@ pub(crate) struct Rest {
 /// A command line, from start to end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Command {
-    pub(crate) command: String,
+    pub(crate) name: String,
     pub(crate) took: Spread,
     pub(crate) memory_kib: Option<u64>,
 }

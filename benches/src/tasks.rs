@@ -52,11 +52,14 @@ fn count(
     seconds: f64,
 ) -> Result<Tasks, Failure> {
     let rate = rate_of(worker, tasks, seconds)?;
-    Ok(Tasks { store: store.name.into(), way: way.into(), tasks, rate })
+    Ok(Tasks { store: store.name.into(), way: way.into(), count: tasks, rate })
 }
 
 /// How often per second that many tasks acquire and release.
 pub(crate) fn rate_of(worker: &mut Worker, tasks: u32, seconds: f64) -> Result<f64, Failure> {
+    // What is only done at the first use is not counted: connecting, say.
+    worker.tell(&format!("tasks {tasks} 0"))?;
+    worker.hear()?;
     worker.tell(&format!("tasks {tasks} {seconds}"))?;
     let begin = Instant::now();
     let count: u32 = worker.hear()?.parse()?;

@@ -25,8 +25,8 @@ impl Display for Versus {
 
 impl Display for Tasks {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { store, way, tasks, rate } = self;
-        write!(f, "{store}, {tasks} tasks with {way}: {} per second", number(*rate))
+        let Self { store, way, count, rate } = self;
+        write!(f, "{store}, {count} tasks with {way}: {} per second", number(*rate))
     }
 }
 
@@ -90,7 +90,7 @@ impl Display for Rest {
 
 impl Display for Command {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "{}: {}", self.command, self.took)?;
+        write!(f, "{}: {}", self.name, self.took)?;
         self.memory_kib.map_or(Ok(()), |kib| write!(f, "; {kib} KiB"))
     }
 }

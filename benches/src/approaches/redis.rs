@@ -17,6 +17,7 @@ const DELETE: &str =
 
 /// A lock is held while its key is there.
 pub(crate) struct SetNx {
+    client: redis::Client,
     connection: MultiplexedConnection,
     delete: Script,
 }
@@ -25,7 +26,7 @@ impl SetNx {
     pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
         let client = redis::Client::open(url)?;
         let connection = client.get_multiplexed_async_connection().await?;
-        Ok(Self { connection, delete: Script::new(DELETE) })
+        Ok(Self { client, connection, delete: Script::new(DELETE) })
     }
 }
 
@@ -38,11 +39,13 @@ impl Approach for SetNx {
         while set.query_async::<Option<String>>(&mut connection).await?.is_none() {
             tokio::time::sleep(POLL).await;
         }
-        Ok(Box::new(Key { connection, delete: self.delete.clone(), name: name.into(), owner }))
+        let (client, delete) = (self.client.clone(), self.delete.clone());
+        Ok(Box::new(Key { client, connection, delete, name: name.into(), owner }))
     }
 }
 
 struct Key {
+    client: redis::Client,
     connection: MultiplexedConnection,
     delete: Script,
     name: String,
@@ -54,7 +57,13 @@ impl Held for Key {
     async fn release(mut self: Box<Self>) -> Result<(), Failure> {
         let mut call = self.delete.prepare_invoke();
         call.key(&self.name).arg(&self.owner);
-        match call.invoke_async::<u32>(&mut self.connection).await? {
+        let mut deleted = call.invoke_async::<u32>(&mut self.connection).await;
+        if deleted.as_ref().is_err_and(redis::RedisError::is_unrecoverable_error) {
+            // The server has ended since.
+            self.connection = self.client.get_multiplexed_async_connection().await?;
+            deleted = call.invoke_async(&mut self.connection).await;
+        }
+        match deleted? {
             1 => Ok(()),
             _ => Err("it was not held any more".into()),
         }

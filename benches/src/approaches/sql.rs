@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_bench_worker::{Approach, Failure, Held, POLL};
-use sqlx::mysql::{MySql, MySqlPool, MySqlPoolOptions};
+use sqlx::mysql::{MySql, MySqlDatabaseError, MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Transaction};
 
@@ -23,13 +23,16 @@ async fn pool(url: &str, create: &'static str) -> Result<MySqlPool, Failure> {
     Ok(pool)
 }
 
+/// Whether the connection was one to a server that has ended since: the pool makes another.
+fn is_stale(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_))
+}
+
 /// Whether the server asks to try once more: it broke a deadlock, or a wait was too long for it.
 fn is_to_be_tried_again(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    let number = error.as_database_error().and_then(|error| {
-        error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|error| error.number())
-    });
-    code.is_some_and(|code| code == "40001") || number == Some(1205)
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    // A deadlock, and a wait for a lock.
+    error.is_some_and(|error: &MySqlDatabaseError| matches!(error.number(), 1213 | 1205))
 }
 
 /// All locks are one text, which is replaced if it still is what was read.
@@ -55,7 +58,10 @@ impl OldBlob {
     ) -> Result<bool, Failure> {
         loop {
             let read = sqlx::query_scalar("SELECT data FROM old_blob WHERE id = 1");
-            let old: String = read.fetch_one(&self.pool).await?;
+            let old: String = match read.fetch_one(&self.pool).await {
+                Err(error) if is_stale(&error) => continue,
+                read => read?,
+            };
             let mut locks = serde_json::from_str(&old)?;
             if !change(&mut locks) {
                 return Ok(false);
@@ -94,9 +100,10 @@ impl Held for InBlob {
     async fn release(self: Box<Self>) -> Result<(), Failure> {
         let Self(blob, name) = *self;
         let is_ours = |locks: &BTreeMap<_, _>| locks.get(&name) == Some(&blob.owner);
-        match blob.change(|locks| is_ours(locks) && locks.remove(&name).is_some()).await? {
-            true => Ok(()),
-            false => Err("it was not held any more".into()),
+        if blob.change(|locks| is_ours(locks) && locks.remove(&name).is_some()).await? {
+            Ok(())
+        } else {
+            Err("it was not held any more".into())
         }
     }
 }
@@ -151,7 +158,7 @@ impl Held for HeldRow {
             match delete.execute(&self.pool).await {
                 Ok(done) if done.rows_affected() == 1 => return Ok(()),
                 Ok(_) => return Err("it was not held any more".into()),
-                Err(error) if is_to_be_tried_again(&error) => {}
+                Err(error) if is_to_be_tried_again(&error) || is_stale(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -1,5 +1,7 @@
 //! Which figures are reached: each of the ten, from the results alone.
 
+use std::fmt::Write as _;
+
 use crate::contention::NAIVE;
 use crate::results::{HandOff, Results, Spread, number, time};
 use crate::tasks::{OURS, TASKS};
@@ -146,7 +148,7 @@ fn tasks(results: &Results) -> Cases {
     let mut cases = Cases::new();
     let rate = |way: &str, tasks| {
         let row = |row: &&crate::results::Tasks| {
-            row.store == "mysql" && row.way == way && row.tasks == tasks
+            row.store == "mysql" && row.way == way && row.count == tasks
         };
         results.tasks.iter().find(row).map(|row| row.rate)
     };
@@ -290,7 +292,7 @@ fn rest(results: &Results) -> Cases {
 
 fn command(results: &Results) -> Cases {
     let mut cases = Cases::new();
-    let of = |name: &str| results.commands.iter().find(|row| row.command == name);
+    let of = |name: &str| results.commands.iter().find(|row| row.name == name);
     let (Some(bare), Some(ours)) = (of(crate::command::BARE), of("lockctl run, sqlite")) else {
         return cases;
     };
@@ -298,12 +300,12 @@ fn command(results: &Results) -> Cases {
     cases.found = format!("{} more than `true`", signed(more));
     if let Some(flock) = of("flock(1)") {
         let Spread { p50, .. } = flock.took;
-        cases.found += &format!(", {} more than `flock`", signed(ours.took.p50 - p50));
+        let _ = write!(cases.found, ", {} more than `flock`", signed(ours.took.p50 - p50));
     }
     cases.require(more <= 10_000.0, format!("{} more than `true`", signed(more)));
     let mib = f64::from(u32::try_from(ours.memory_kib.unwrap_or_default()).unwrap_or(u32::MAX));
     let text = format!("{:.1} MiB", mib / 1024.0);
-    cases.found += &format!("; {text}");
+    let _ = write!(cases.found, "; {text}");
     cases.require(mib <= 15.0 * 1024.0, text);
     cases
 }

@@ -184,11 +184,10 @@ fn against(
     }
     let Some(ours) = ours.and_then(of).filter(|ours| *ours > 0.0) else { return text(value) };
     let ratio = value / ours;
-    let shown = if ratio < 0.095 { format!("{ratio:.2}") } else { number(ratio) };
-    match (ratio < 1.0) == less_is_better {
-        true => format!("**{shown} ×** ({})", text(value)),
-        false => format!("{shown} × ({})", text(value)),
-    }
+    let shown = if ratio < 0.095 { format!("1/{:.0}", 1.0 / ratio) } else { number(ratio) };
+    let is_ahead = (ratio < 1.0) == less_is_better;
+    let bold = if is_ahead { "**" } else { "" };
+    format!("{bold}{shown} ×{bold} ({})", text(value))
 }
 
 fn crash(row: &Compared) -> String {
@@ -336,7 +335,7 @@ fn details(results: &Results) -> String {
     let mut table = Table::new(["command", "p50", "p99", "memory"]);
     for row in &results.commands {
         let memory = row.memory_kib.map_or_else(|| "–".into(), |kib| format!("{kib} KiB"));
-        table.add([row.command.clone(), time(row.took.p50), time(row.took.p99), memory]);
+        table.add([row.name.clone(), time(row.took.p50), time(row.took.p99), memory]);
     }
     section("Command lines", table);
     text

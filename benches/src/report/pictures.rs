@@ -99,7 +99,7 @@ fn tasks(results: &Results) -> Bars<'static> {
         if index == 0 || results.tasks[index - 1].store != row.store {
             items.push(Item::Group(row.store.clone()));
         }
-        let (label, tint) = match (row.way.as_str(), row.tasks) {
+        let (label, tint) = match (row.way.as_str(), row.count) {
             (OURS, 1) => ("one task".into(), Tint::Second),
             (OURS, tasks) => (format!("{tasks} tasks"), Tint::Ours),
             (way, tasks) => (format!("{tasks} tasks, {way}"), Tint::Other),
@@ -207,12 +207,12 @@ fn contention(results: &Results) -> Bars<'static> {
 fn command(results: &Results) -> Bars<'static> {
     let rows = results.commands.iter();
     let items = rows.map(|row| {
-        let tint = match row.command.as_str() {
+        let tint = match row.name.as_str() {
             "true" => Tint::Floor,
             "flock(1)" => Tint::Other,
             _ => Tint::Ours,
         };
-        spread(&row.command, row.took, tint)
+        spread(&row.name, row.took, tint)
     });
     Bars {
         title: "A command under a lock, the whole process: lockctl run -l x -- true",
@@ -298,7 +298,7 @@ fn tint(row: &Compared) -> Tint {
 
 #[expect(clippy::cast_precision_loss, reason = "it is not that much")]
 fn growth(results: &Results) -> Option<Lines<'static>> {
-    let mut lines = Vec::new();
+    let mut all = Vec::new();
     for store in ["mysql", "memory"] {
         let rows = || {
             let rows = results.versus.iter();
@@ -313,14 +313,14 @@ fn growth(results: &Results) -> Option<Lines<'static>> {
             (format!("bare swap, {store}"), Tint::Floor, floor),
         ] {
             if points.len() > 1 {
-                lines.push((name, tint, points));
+                all.push((name, tint, points));
             }
         }
     }
-    (!lines.is_empty()).then_some(Lines {
+    (!all.is_empty()).then_some(Lines {
         title: "Growth: acquire beside more and more holds of others",
         subtitle: "medians, both axes by tens; the bare swap has the same bytes",
-        lines,
+        all,
         across: "holds in the table",
         unit: time,
     })

@@ -13,7 +13,7 @@ const FONT: &str = "sans-serif";
 
 /// Where bars begin, and how much room their values have behind the longest.
 const LEFT: i32 = 250;
-const RIGHT: i32 = 130;
+const RIGHT: i32 = 190;
 
 /// The heights of the head and of what is in the plot.
 const HEAD: i32 = 58;
@@ -68,10 +68,14 @@ pub(super) struct Bars<'a> {
 pub(super) struct Lines<'a> {
     pub(super) title: &'a str,
     pub(super) subtitle: &'a str,
-    pub(super) lines: Vec<(String, Tint, Vec<(f64, f64)>)>,
+    /// The name of each, what it stands for, and its points.
+    pub(super) all: Vec<(String, Tint, Points)>,
     pub(super) across: &'a str,
     pub(super) unit: fn(f64) -> String,
 }
+
+/// Across and up.
+pub(super) type Points = Vec<(f64, f64)>;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -105,11 +109,9 @@ impl Scale {
         if most == 0.0 {
             return Self { range: 0.0..1.0, by_tens: false };
         }
-        let range = match bars.by_tens {
-            // The shortest bar is one that can be seen.
-            true => 10f64.powf((least.log10() - 0.3).floor())..most,
-            false => 0.0..most,
-        };
+        // The shortest bar is one that can be seen.
+        let start = if bars.by_tens { 10f64.powf((least.log10() - 0.3).floor()) } else { 0.0 };
+        let range = start..most;
         Self { range, by_tens: bars.by_tens }
     }
 
@@ -196,7 +198,7 @@ fn is_group(item: &Item) -> bool {
 pub(super) fn lines(path: &Path, lines: &Lines<'_>) -> Result<(), Failure> {
     let area = SVGBackend::new(path, (WIDTH, 420)).into_drawing_area();
     head(&area, lines.title, lines.subtitle)?;
-    let points = || lines.lines.iter().flat_map(|(_, _, points)| points.iter().copied());
+    let points = || lines.all.iter().flat_map(|(_, _, points)| points.iter().copied());
     let around = |values: &mut dyn Iterator<Item = f64>| {
         let (least, most) =
             values.fold((f64::MAX, 0.0f64), |(a, b), value| (a.min(value), b.max(value)));
@@ -222,7 +224,7 @@ pub(super) fn lines(path: &Path, lines: &Lines<'_>) -> Result<(), Failure> {
         .y_label_formatter(&|y| (lines.unit)(*y))
         .draw()?;
     let mut labels = Vec::new();
-    for (name, tint, points) in &lines.lines {
+    for (name, tint, points) in &lines.all {
         let color = tint.color();
         chart.draw_series([PathElement::new(points.clone(), color.stroke_width(3))])?;
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled())))?;
@@ -254,8 +256,8 @@ fn write(
     at: (i32, i32),
     size: u32,
     color: RGBColor,
-    side: HPos,
+    anchor: HPos,
 ) -> Result<(), Failure> {
-    let style = (FONT, size).into_font().color(&color).pos(Pos::new(side, VPos::Top));
+    let style = (FONT, size).into_font().color(&color).pos(Pos::new(anchor, VPos::Top));
     Ok(area.draw(&Text::new(text.to_owned(), at, style))?)
 }

@@ -12,7 +12,7 @@ impl Table {
     }
 
     pub(super) fn add<const N: usize>(&mut self, row: [String; N]) {
-        self.0.push(row.to_vec());
+        self.0.push(row.into());
     }
 
     pub(super) fn is_empty(&self) -> bool {
