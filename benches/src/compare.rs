@@ -31,6 +31,9 @@ pub(crate) struct Effort {
 /// How long a process that was told to wait is given to be in the queue.
 const TO_QUEUE: Duration = Duration::from_millis(40);
 
+/// How long giving back may take after a restart.
+const GIVE_BACK: Duration = Duration::from_secs(3);
+
 /// How many locks are held to see what they need.
 const HELD: u32 = 8;
 
@@ -39,6 +42,13 @@ struct Subject<'s> {
     recipe: Recipe,
     store: Option<&'s Store>,
     row: Compared,
+}
+
+impl Subject<'_> {
+    /// The name of a lock that no other approach has: some share the names of a server.
+    fn lock(&self, name: &str) -> String {
+        format!("{name}/{}", self.row.key)
+    }
 }
 
 /// Where the approaches without a server of ours are.
@@ -52,20 +62,21 @@ pub(crate) async fn measure(
     stores: &[Store],
     peers: Option<&Path>,
     effort: Effort,
-    mut told: impl FnMut(&Compared),
 ) -> Result<Vec<Compared>, Failure> {
     let folder = tempfile::tempdir()?;
     let lock_server = start_lock_server(&folder.path().join("socket"))?;
     let mut places = Places { folder, lock_server };
     let mut subjects = subjects(stores, peers, places.folder.path())?;
+    let begin = Instant::now();
+    let tell = |what: &str| println!("{what} (after {:.1} s) …", begin.elapsed().as_secs_f64());
     for subject in &mut subjects {
+        tell(&format!("{}, {}", subject.row.name, subject.row.store));
         measure_rates(subject, effort, &places).await;
     }
+    tell("crashes");
     measure_crashes(&mut subjects, effort.crash_limit);
+    tell("restarts");
     measure_restarts(&mut subjects, effort.restart_limit, &mut places);
-    for subject in &subjects {
-        told(&subject.row);
-    }
     Ok(subjects.into_iter().map(|subject| subject.row).collect())
 }
 
@@ -235,8 +246,9 @@ fn measure_crashes(subjects: &mut [Subject<'_>], limit: Duration) {
     for subject in subjects.iter_mut() {
         let begin = || -> Result<(Duration, Worker), Failure> {
             let [mut holder, mut waiter] = [subject.recipe.start()?, subject.recipe.start()?];
-            holder.acquire("crashed")?;
-            waiter.tell("acquire crashed")?;
+            let name = subject.lock("crashed");
+            holder.acquire(&name)?;
+            waiter.tell(&format!("acquire {name}"))?;
             sleep(TO_QUEUE);
             Ok((holder.kill()?, waiter))
         };
@@ -273,7 +285,7 @@ fn measure_restarts(subjects: &mut [Subject<'_>], limit: Duration, places: &mut 
     for subject in subjects.iter_mut() {
         let hold = || -> Result<Worker, Failure> {
             let mut holder = subject.recipe.start()?;
-            holder.acquire("restarted")?;
+            holder.acquire(&subject.lock("restarted"))?;
             Ok(holder)
         };
         match hold() {
@@ -288,7 +300,7 @@ fn measure_restarts(subjects: &mut [Subject<'_>], limit: Duration, places: &mut 
     for ((subject, holder), restarted) in subjects.iter_mut().zip(holders).zip(restarted) {
         let Some(holder) = holder else { continue };
         let restart = match restarted {
-            Ok(true) => after_restart(&subject.recipe, holder, limit),
+            Ok(true) => after_restart(subject, holder, limit),
             Ok(false) => Ok(Restart::NoServer),
             Err(error) => Err(error.into()),
         };
@@ -319,23 +331,37 @@ fn restart_all(subjects: &[Subject<'_>], places: &mut Places) -> Vec<Result<bool
     subjects.iter().map(|subject| result(subject).cloned().unwrap_or(Ok(false))).collect()
 }
 
+/// Gives back what was held before a restart, unless that takes too long.
+fn give_back(holder: &mut Worker) -> Result<(), Failure> {
+    holder.tell("release")?;
+    holder.hear_within(GIVE_BACK)?.ok_or("it was not even asked")?;
+    match holder.hear_within(GIVE_BACK)? {
+        Some(_) => Ok(()),
+        None => Err(format!("it still tries after {GIVE_BACK:?}").into()),
+    }
+}
+
 /// Whether somebody else gets the lock although its holder lives, and what that one hears of it.
-fn after_restart(recipe: &Recipe, mut holder: Worker, limit: Duration) -> Result<Restart, Failure> {
+fn after_restart(
+    subject: &Subject<'_>,
+    mut holder: Worker,
+    limit: Duration,
+) -> Result<Restart, Failure> {
     let begin = Instant::now();
     let mut other = loop {
-        match recipe.start() {
+        match subject.recipe.start() {
             Ok(other) => break other,
             // A server that was just started may refuse for a moment.
             Err(error) if begin.elapsed() > limit => return Err(error),
             Err(_) => sleep(TO_QUEUE),
         }
     };
-    other.tell("acquire restarted")?;
+    other.tell(&format!("acquire {}", subject.lock("restarted")))?;
     let lost = other.hear_time_within(limit)?.is_some();
-    Ok(match (lost, holder.release()) {
-        (false, Ok(_)) => Restart::Kept,
+    Ok(match (lost, give_back(&mut holder)) {
+        (false, Ok(())) => Restart::Kept,
         (false, Err(error)) => Restart::KeptButStuck(error.to_string()),
-        (true, Ok(_)) => Restart::LostInSilence,
+        (true, Ok(())) => Restart::LostInSilence,
         (true, Err(error)) => Restart::LostAndToldLate(error.to_string()),
     })
 }

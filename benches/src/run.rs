@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
             restart_limit: self.by_effort(ms(2_000), ms(300)),
         };
         let peers = self.peers.as_deref();
-        let rows = compare::measure(&self.stores, peers, effort, |row| println!("{row}")).await?;
-        self.results.approaches = rows;
+        let rows = compare::measure(&self.stores, peers, effort).await?;
+        keep(&mut self.results.approaches, rows);
         Ok(())
     }
 }

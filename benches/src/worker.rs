@@ -16,7 +16,7 @@ use crate::approaches;
 pub(crate) const VARIABLE: &str = "LOCK_BENCH_WORKER";
 
 /// Nothing here takes as long; it is only that nobody waits for ever.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How workers of some kind are started.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl Worker {
 
     /// The next line that it says.
     pub(crate) fn hear(&mut self) -> Result<String, Failure> {
-        self.hear_within(PATIENCE)?.ok_or_else(|| "a worker has said nothing for minutes".into())
+        self.hear_within(PATIENCE)?.ok_or_else(|| "a worker has said nothing for a minute".into())
     }
 
     /// The next line, if it comes within that time.
