@@ -175,7 +175,7 @@ async fn measure_rates(subject: &mut Subject<'_>, effort: Effort, places: &Place
         Err(error) => keep("order", error),
     }
     match connections(recipe, *store, places).await {
-        Ok(connections) => row.connections = Some(connections),
+        Ok(connections) => row.connections = Some((connections, HELD)),
         Err(error) => keep("connections", error),
     }
     row.failures = failures;
@@ -211,33 +211,38 @@ fn order(recipe: &Recipe, waiters: usize) -> Result<usize, Failure> {
     Ok((0..times.len()).filter(|&at| times[at..].iter().any(|later| *later < times[at])).count())
 }
 
-/// Connections to the server, or descriptors of files, for each lock held.
+/// Connections to the server, or descriptors of files, of a process that holds some locks.
 async fn connections(
     recipe: &Recipe,
     store: Option<&Store>,
     places: &Places,
-) -> Result<f64, Failure> {
-    let mut worker = recipe.start()?;
-    // Whoever has a driver or pool opens what it needs at the first lock.
-    worker.acquire("first")?;
-    worker.release()?;
+) -> Result<u64, Failure> {
     let mut counters = match store {
         Some(store) => store.counters().await?,
         None => None,
     };
-    let descriptors = |pid: u32| Ok::<_, Failure>(fs::read_dir(format!("/proc/{pid}/fd"))?.count());
-    let pid = if recipe.approach == "socket" { places.lock_server.pid() } else { worker.pid() };
-    let mut count = async || -> Result<u64, Failure> {
-        match &mut counters {
-            Some(counters) => counters.connections().await,
-            None => Ok(descriptors(pid)? as u64),
+    let of_lock_server = (recipe.approach == "socket").then(|| places.lock_server.pid());
+    let mut count = async |pid: Option<u32>| -> Result<u64, Failure> {
+        match (&mut counters, pid) {
+            (Some(counters), _) => counters.connections().await,
+            (None, Some(pid)) => Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64),
+            (None, None) => Ok(0),
         }
     };
-    let before = count().await?;
+    let without = count(of_lock_server).await?;
+    let mut worker = recipe.start()?;
+    let pid = of_lock_server.or(Some(worker.pid()));
+    // What a process has open before it holds anything is not for locks; a connection is.
+    let open = count(pid).await?;
+    let without = if counted_by_server(store, of_lock_server) { without } else { open };
     worker.tell(&format!("many {HELD}"))?;
     worker.hear()?;
-    let more = count().await?.saturating_sub(before);
-    Ok(f64::from(u32::try_from(more)?) / f64::from(HELD))
+    Ok(count(pid).await?.saturating_sub(without))
+}
+
+/// Whether connections are counted where they end.
+fn counted_by_server(store: Option<&Store>, lock_server: Option<u32>) -> bool {
+    lock_server.is_some() || store.is_some_and(|store| store.folder().is_none())
 }
 
 /// All holders are killed, one after the other, and all who wait for them are given the same time.

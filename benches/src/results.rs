@@ -175,8 +175,8 @@ pub(crate) struct Compared {
     pub(crate) passed: Option<(usize, usize)>,
     pub(crate) crash: Option<Crash>,
     pub(crate) restart: Option<Restart>,
-    /// Connections or descriptors per lock held.
-    pub(crate) connections: Option<f64>,
+    /// Connections or descriptors, for how many locks held.
+    pub(crate) connections: Option<(u64, u32)>,
     pub(crate) failures: Vec<String>,
 }
 

@@ -105,7 +105,7 @@ impl Display for Compared {
         write!(
             f,
             "  acquire {}, release {}; per second: {} by tasks, {} by processes, {} on one lock; \
-             handed on in {}; passed {:?}; crash {:?}; restart {:?}; {:?} connections a lock",
+             handed on in {}; passed {:?}; crash {:?}; restart {:?}; connections {:?}",
             p50(self.acquire),
             p50(self.release),
             rate(self.tasks),

@@ -1,7 +1,6 @@
 //! Locks in MySQL without this product: by one blob, rows, locked rows, locked tables, and its own named locks.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,11 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Transaction};
 
 use super::owner;
+
+/// Numbers of errors of the server.
+const NO_SUCH_TABLE: u16 = 1146;
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
+const DEADLOCK: u16 = 1213;
 
 /// The connections of a pool, as many as that of the peers.
 const CONNECTIONS: u32 = 10;
@@ -30,9 +34,13 @@ fn is_stale(error: &sqlx::Error) -> bool {
 
 /// Whether the server asks to try once more: it broke a deadlock, or a wait was too long for it.
 fn is_to_be_tried_again(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
-    // A deadlock, and a wait for a lock.
-    error.is_some_and(|error: &MySqlDatabaseError| matches!(error.number(), 1213 | 1205))
+    matches!(number_of(error), Some(DEADLOCK | LOCK_WAIT_TIMEOUT))
+}
+
+/// The number that the server gives its error.
+fn number_of(error: &sqlx::Error) -> Option<u16> {
+    let error: &MySqlDatabaseError = error.as_database_error()?.try_downcast_ref()?;
+    Some(error.number())
 }
 
 /// All locks are one text, which is replaced if it still is what was read.
@@ -166,31 +174,29 @@ impl Held for HeldRow {
 }
 
 /// A transaction that is open locks the row of a lock, which is never removed.
-pub(crate) struct ForUpdate {
-    pool: MySqlPool,
-    known: Mutex<HashSet<String>>,
-}
+pub(crate) struct ForUpdate(MySqlPool);
 
 impl ForUpdate {
     pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
         let create = "CREATE TABLE IF NOT EXISTS lockable (name VARBINARY(512) PRIMARY KEY) \
                       ENGINE=InnoDB";
-        Ok(Self { pool: pool(url, create).await?, known: Mutex::default() })
+        Ok(Self(pool(url, create).await?))
     }
 }
 
 #[async_trait]
 impl Approach for ForUpdate {
     async fn acquire(&self, name: &str) -> Result<Box<dyn Held>, Failure> {
-        if is_new(&self.known, name) {
-            let insert = sqlx::query("INSERT IGNORE INTO lockable VALUES (?)");
-            insert.bind(name.as_bytes()).execute(&self.pool).await?;
-        }
         loop {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.0.begin().await?;
             let select = sqlx::query("SELECT name FROM lockable WHERE name = ? FOR UPDATE");
-            match select.bind(name.as_bytes()).fetch_one(&mut *transaction).await {
-                Ok(_) => return Ok(Box::new(Open(transaction))),
+            match select.bind(name.as_bytes()).fetch_optional(&mut *transaction).await {
+                Ok(Some(_)) => return Ok(Box::new(Open(transaction))),
+                Ok(None) => {
+                    transaction.rollback().await?;
+                    let insert = sqlx::query("INSERT IGNORE INTO lockable VALUES (?)");
+                    insert.bind(name.as_bytes()).execute(&self.0).await?;
+                }
                 Err(error) if is_to_be_tried_again(&error) => transaction.rollback().await?,
                 Err(error) => return Err(error.into()),
             }
@@ -208,14 +214,11 @@ impl Held for Open {
 }
 
 /// A session that is open locks the table of a lock, which is never dropped.
-pub(crate) struct LockTables {
-    pool: MySqlPool,
-    known: Mutex<HashSet<String>>,
-}
+pub(crate) struct LockTables(MySqlPool);
 
 impl LockTables {
     pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
-        Ok(Self { pool: pool(url, "DO 1").await?, known: Mutex::default() })
+        Ok(Self(pool(url, "DO 1").await?))
     }
 }
 
@@ -227,14 +230,18 @@ impl Approach for LockTables {
             b'a'..=b'z' | b'0'..=b'9' => table + &char::from(byte).to_string(),
             other => table + &format!("_{other:02X}"),
         });
-        if is_new(&self.known, name) {
-            let create = format!("CREATE TABLE IF NOT EXISTS `{table}` (nothing INT)");
-            sqlx::raw_sql(AssertSqlSafe(create)).execute(&self.pool).await?;
+        let mut session = self.0.acquire().await?;
+        let lock = format!("LOCK TABLES `{table}` WRITE");
+        loop {
+            match sqlx::raw_sql(AssertSqlSafe(lock.clone())).execute(&mut *session).await {
+                Ok(_) => return Ok(Box::new(Session(session, "UNLOCK TABLES"))),
+                Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => {
+                    let create = format!("CREATE TABLE IF NOT EXISTS `{table}` (nothing INT)");
+                    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *session).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let mut session = self.pool.acquire().await?;
-        let lock = sqlx::raw_sql(AssertSqlSafe(format!("LOCK TABLES `{table}` WRITE")));
-        lock.execute(&mut *session).await?;
-        Ok(Box::new(Session(session, "UNLOCK TABLES")))
     }
 }
 
@@ -268,9 +275,4 @@ impl Approach for GetLock {
             _ => Err("it was not granted within an hour".into()),
         }
     }
-}
-
-/// Whether this process has not used the name before.
-fn is_new(known: &Mutex<HashSet<String>>, name: &str) -> bool {
-    known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into())
 }

@@ -116,7 +116,7 @@ fn approaches(results: &Results) -> String {
         "store",
         "the holder is killed",
         "the server is killed and started",
-        "connections a lock",
+        "connections for locks",
         "who queued is passed",
         "slowest of many",
     ]);
@@ -127,7 +127,7 @@ fn approaches(results: &Results) -> String {
             row.store.clone(),
             crash(row),
             restart(row),
-            row.connections.map_or_else(gap, |count| format!("{count:.1}")),
+            row.connections.map_or_else(gap, |(count, locks)| format!("{count} for {locks}")),
             row.passed.map_or_else(gap, |(passed, of)| match passed {
                 0 => "nobody".into(),
                 passed => format!("{passed} of {of}"),

@@ -44,7 +44,10 @@ pub(super) fn of_approach(key: &str) -> &'static str {
              holders that live on"
         }
         "distributed-lock-mysql" => "it is `GET_LOCK` with a pool: nothing is written or synced",
-        "distributed-lock-redis" => "it is `SET NX PX` with renewal: the key is small",
+        "distributed-lock-redis" => {
+            "it is `SET NX PX` with renewal: the key is small. Its `acquire` does not wait at all, so that \
+             the trial asks again every 10 ms"
+        }
         "distributed-lock-file" => "it is `flock` with a file for each name: nothing is written",
         "rslock" => "it is `SET NX PX` without renewal: the key is small",
         _ => "",
