@@ -20,8 +20,9 @@ const MARKS: [&str; 2] = ["<!-- figures: begin -->", "<!-- figures: end -->"];
 /// The results that an earlier run has left in the folder of its report.
 pub(crate) fn read(folder: &Path) -> Result<Results, Failure> {
     let path = folder.join("results.json");
-    let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(serde_json::from_slice(&bytes)?)
+    let of = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let bytes = fs::read(&path).map_err(|error| of(&error))?;
+    Ok(serde_json::from_slice(&bytes).map_err(|error| of(&error))?)
 }
 
 /// Writes page, plots and data.

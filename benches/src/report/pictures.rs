@@ -72,6 +72,29 @@ fn spread(label: impl Into<String>, spread: Spread, tint: Tint) -> Item {
     Item::Bar { label: label.into(), value: spread.p50, text, tint, tail: Some(spread.p99) }
 }
 
+/// A heading before each run of items that have the same one.
+fn grouped(rows: impl Iterator<Item = (String, Item)>) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut last = None;
+    for (group, item) in rows {
+        if last.as_ref() != Some(&group) {
+            items.push(Item::Group(group.clone()));
+            last = Some(group);
+        }
+        items.push(item);
+    }
+    items
+}
+
+/// A store, and whether those who wait in it know each other.
+fn store_and_help(store: &str, bell: bool) -> String {
+    if bell { store.into() } else { format!("{store}, without help of the host") }
+}
+
+fn tint_of(bell: bool) -> Tint {
+    if bell { Tint::Ours } else { Tint::Second }
+}
+
 fn floor(results: &Results) -> Bars<'static> {
     let mut items = Vec::new();
     for row in results.versus.iter().filter(|row| row.holds == 0) {
@@ -94,18 +117,14 @@ fn floor(results: &Results) -> Bars<'static> {
 }
 
 fn tasks(results: &Results) -> Bars<'static> {
-    let mut items = Vec::new();
-    for (index, row) in results.tasks.iter().enumerate() {
-        if index == 0 || results.tasks[index - 1].store != row.store {
-            items.push(Item::Group(row.store.clone()));
-        }
+    let items = grouped(results.tasks.iter().map(|row| {
         let (label, tint) = match (row.way.as_str(), row.count) {
             (OURS, 1) => ("one task".into(), Tint::Second),
             (OURS, tasks) => (format!("{tasks} tasks"), Tint::Ours),
             (way, tasks) => (format!("{tasks} tasks, {way}"), Tint::Other),
         };
-        items.push(bar(label, row.rate, per_second(row.rate), tint));
-    }
+        (row.store.clone(), bar(label, row.rate, per_second(row.rate), tint))
+    }));
     Bars {
         title: "Tasks of one process, each with a lock of its own",
         subtitle: "acquired and released per second",
@@ -117,18 +136,10 @@ fn tasks(results: &Results) -> Bars<'static> {
 }
 
 fn hand_off(results: &Results) -> Bars<'static> {
-    let mut items = Vec::new();
-    let mut group = String::new();
-    for row in &results.hand_off {
-        let help = if row.bell { "" } else { ", without help of the host" };
-        let name = format!("{}{help}", row.store);
-        if group != name {
-            items.push(Item::Group(name.clone()));
-            group = name;
-        }
-        let tint = if row.bell { Tint::Ours } else { Tint::Second };
-        items.push(spread(format!("waited {}", seconds(row.waited_ms)), row.took, tint));
-    }
+    let items = grouped(results.hand_off.iter().map(|row| {
+        let label = format!("waited {}", seconds(row.waited_ms));
+        (store_and_help(&row.store, row.bell), spread(label, row.took, tint_of(row.bell)))
+    }));
     Bars {
         title: "Hand-off: from release called to acquire returned in another process",
         subtitle: "medians, with the 99th of a hundred as the tail",
@@ -152,19 +163,11 @@ fn recovery(results: &Results) -> Bars<'static> {
 }
 
 fn waiting(results: &Results) -> Bars<'static> {
-    let mut items = Vec::new();
-    let mut group = String::new();
-    for row in &results.waiting {
-        let help = if row.bell { "" } else { ", without help of the host" };
-        let name = format!("{}{help}", row.store);
-        if group != name {
-            items.push(Item::Group(name.clone()));
-            group = name;
-        }
-        let tint = if row.bell { Tint::Ours } else { Tint::Second };
+    let items = grouped(results.waiting.iter().map(|row| {
         let label = format!("{} waiting", row.waiters);
-        items.push(bar(label, row.rate, per_second(row.rate), tint));
-    }
+        let item = bar(label, row.rate, per_second(row.rate), tint_of(row.bell));
+        (store_and_help(&row.store, row.bell), item)
+    }));
     Bars {
         title: "Waiting: statements that reach the server for one contended lock",
         subtitle: "per second, all waiting processes together, counted by the server",
@@ -265,31 +268,21 @@ fn rates<'a>(rows: &[Compared], title: &'a str, of: fn(&Compared) -> Option<f64>
 
 /// Like beside like: what is in one kind of store is together.
 fn by_store(rows: &[Compared], item: impl Fn(&Compared) -> Option<Item>) -> Vec<Item> {
-    let mut items = Vec::new();
     let kind = |row: &Compared| match row.store.as_str() {
-        "flock" | "excl" | "files" => "files",
-        "socket" => "a server of its own",
-        "mysql" => "mysql",
-        "mariadb" => "mariadb",
-        "redis" => "redis",
-        "valkey" => "valkey",
-        _ => "sqlite",
+        "flock" | "excl" => "files".to_owned(),
+        "socket" => "a server of its own".into(),
+        store => store.into(),
     };
-    let mut kinds: Vec<&str> = Vec::new();
-    for row in rows {
-        if !kinds.contains(&kind(row)) {
-            kinds.push(kind(row));
+    let mut kinds: Vec<String> = Vec::new();
+    for kind in rows.iter().map(kind) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
         }
     }
-    for of in kinds {
+    grouped(kinds.into_iter().flat_map(|of| {
         let rows = rows.iter().filter(|row| kind(row) == of);
-        let of_kind: Vec<Item> = rows.filter_map(&item).collect();
-        if !of_kind.is_empty() {
-            items.push(Item::Group(of.into()));
-            items.extend(of_kind);
-        }
-    }
-    items
+        rows.filter_map(|row| Some((of.clone(), item(row)?))).collect::<Vec<_>>()
+    }))
 }
 
 fn tint(row: &Compared) -> Tint {
