@@ -191,6 +191,11 @@ fn latency(recipe: &Recipe, seconds: f64) -> Result<[Spread; 2], Failure> {
 /// Several processes with a lock for each, and with one for all.
 fn processes(recipe: &Recipe, effort: Effort) -> Result<[(f64, f64); 2], Failure> {
     let mut workers = recipe.start_many(effort.processes)?;
+    // What is only done at the first use is not counted.
+    for worker in &mut workers {
+        worker.acquire("first")?;
+        worker.release()?;
+    }
     let apart = contention::rate_of(&mut workers, |index| format!("own/{index}"), effort.seconds)?;
     let together = contention::rate_of(&mut workers, |_| "shared".into(), effort.seconds)?;
     Ok([apart, together])
@@ -229,6 +234,8 @@ async fn connections(
             (None, None) => Ok(0),
         }
     };
+    // Those of processes that have just ended are not counted.
+    sleep(TO_QUEUE);
     let without = count(of_lock_server).await?;
     let mut worker = recipe.start()?;
     let pid = of_lock_server.or(Some(worker.pid()));
