@@ -2,63 +2,103 @@
 
 use std::time::Duration;
 
-use crate::Failure;
-use crate::statistics::Samples;
-use crate::store::Server;
-use crate::worker::Worker;
+use lock_bench_worker::Failure;
 
+use crate::results::{Contention, Spread};
+use crate::store::Store;
+use crate::worker::{Recipe, Worker};
+
+/// The processes of the figure.
 const PROCESSES: usize = 16;
 
-pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure> {
-    println!("\n## {PROCESSES} processes at once on one cell");
-    let seconds = if quick { 3 } else { 10 };
-    let mut naive = None;
-    for (name, bell) in
-        [("naive retry", None), ("locks", Some(true)), ("without bell", Some(false))]
-    {
-        let (url, _) = server.fresh();
-        let mut connection = server.connect().await?;
-        let mut workers = Worker::start_many(PROCESSES, &url, bell.unwrap_or(false))?;
-        // The table is as large as it is while the others hold.
-        for (index, worker) in workers.iter_mut().enumerate() {
-            worker.tell(&format!("acquire app/{index}"))?;
-            worker.hear_time()?;
-        }
-        if bell.is_some() {
-            for worker in &mut workers {
-                worker.tell("release")?;
-                worker.hear_time()?;
-                worker.hear()?;
-            }
-        }
-        let before = connection.statements().await?;
-        let updates = connection.writes().await?;
-        for (index, worker) in workers.iter_mut().enumerate() {
-            worker.tell(&match bell {
-                None => format!("naive {seconds}"),
-                Some(_) => format!("loop app/{index} {seconds}"),
-            })?;
-        }
-        let samples: Vec<Vec<Duration>> =
-            workers.iter_mut().map(Worker::hear_samples).collect::<Result<_, _>>()?;
-        let statements = connection.statements().await? - before;
-        let swaps = connection.writes().await? - updates;
-        let counts: Vec<usize> = samples.iter().map(Vec::len).collect();
-        let sum: usize = counts.iter().sum();
-        #[expect(clippy::cast_precision_loss, reason = "it is not that much")]
-        let [rate, mean, least, per] = [
-            sum as f64 / f64::from(seconds),
-            sum as f64 / PROCESSES as f64,
-            counts.iter().copied().min().unwrap_or_default() as f64,
-            statements as f64 / sum as f64,
-        ];
-        println!(
-            "{name}: {rate:.0} per second, {:.1} times; slowest {:.0} % of the mean; {per:.1} \
-             statements each, {swaps} swaps tried for {sum}; {}",
-            rate / *naive.get_or_insert(rate),
-            100.0 * least / mean,
-            Samples::new(samples.concat())
-        );
+/// The way that the others are compared with.
+pub(crate) const NAIVE: &str = "naive";
+
+/// Trying again at once, and this product with and without the help of the host.
+pub(crate) async fn measure(store: &Store, seconds: u32) -> Result<Vec<Contention>, Failure> {
+    let mut rows = Vec::new();
+    for way in [NAIVE, "interlock", "interlock-without-bell"] {
+        rows.push(one(store, way, seconds).await?);
     }
-    Ok(())
+    Ok(rows)
+}
+
+async fn one(store: &Store, way: &str, seconds: u32) -> Result<Contention, Failure> {
+    let url = store.fresh();
+    // The table of the naive is as large as that of the others, in which all hold or wait.
+    let mut holders = Recipe::product(&url, true).start_many(PROCESSES)?;
+    for (index, holder) in holders.iter_mut().enumerate() {
+        holder.acquire(&format!("app/{index}"))?;
+    }
+    let mut workers = Recipe::new(way, &url).start_many(PROCESSES)?;
+    if way != NAIVE {
+        holders.iter_mut().try_for_each(|holder| holder.release().map(drop))?;
+        holders.clear();
+    }
+    let mut counters = store.counters().await?;
+    let before = match &mut counters {
+        Some(counters) => counters.statements().await?,
+        None => 0,
+    };
+    for (index, worker) in workers.iter_mut().enumerate() {
+        worker.tell(&format!("loop app/{index} {seconds}"))?;
+    }
+    let mut samples = Vec::new();
+    for worker in &mut workers {
+        let mut own = worker.hear_samples()?;
+        let releases = worker.hear_samples()?;
+        // The naive have nothing to give back.
+        if way != NAIVE {
+            own.extend(releases);
+        }
+        samples.push(own);
+    }
+    let statements = match &mut counters {
+        Some(counters) => counters.statements().await? - before - 1,
+        None => 0,
+    };
+    drop(workers);
+    Ok(sum_up(store, way, seconds, &samples, statements))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is not that much")]
+fn sum_up(
+    store: &Store,
+    way: &str,
+    seconds: u32,
+    samples: &[Vec<Duration>],
+    statements: u64,
+) -> Contention {
+    let counts = samples.iter().map(Vec::len);
+    let (sum, least) = (counts.clone().sum::<usize>() as f64, counts.min().unwrap_or(0) as f64);
+    Contention {
+        store: store.name.into(),
+        way: way.into(),
+        processes: PROCESSES,
+        rate: sum / f64::from(seconds),
+        slowest: least / (sum / PROCESSES as f64),
+        statements: statements as f64 / sum.max(1.0),
+        took: Spread::of(samples.concat()),
+    }
+}
+
+/// How often per second several processes acquire and release, and what the slowest got done as
+/// part of the mean.
+#[expect(clippy::cast_precision_loss, reason = "it is not that much")]
+pub(crate) fn rate_of(
+    workers: &mut [Worker],
+    name: impl Fn(usize) -> String,
+    seconds: f64,
+) -> Result<(f64, f64), Failure> {
+    for (index, worker) in workers.iter_mut().enumerate() {
+        worker.tell(&format!("loop {} {seconds}", name(index)))?;
+    }
+    let mut counts = Vec::new();
+    for worker in &mut *workers {
+        worker.hear_samples()?;
+        counts.push(worker.hear_samples()?.len());
+    }
+    let sum = counts.iter().sum::<usize>() as f64;
+    let least = counts.into_iter().min().unwrap_or(0) as f64;
+    Ok((sum / seconds, least / (sum / workers.len() as f64)))
 }

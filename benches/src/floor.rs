@@ -1,70 +1,154 @@
-//! The floor: the one bare statement that a swap consists of, on a cell of its own.
+//! The floor: the one bare statement that a swap consists of, or the bare calls, on a cell of its own.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use lock_bench_worker::Failure;
 use redis::Script;
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
 
-use crate::Failure;
-use crate::store::{Connection, Server};
+use crate::counters::Counters;
+use crate::store::Store;
 
-/// The statement, and where it is sent.
+/// What a swap consists of, where nobody else is.
 pub(crate) struct Floor {
-    connection: Connection,
+    place: Place,
     id: String,
     version: u64,
-    script: Script,
+}
+
+enum Place {
+    Server(Counters, Script),
+    Sqlite(Connection, #[expect(dead_code, reason = "its file goes with it")] TempDir),
+    Files { link: bool, folder: TempDir, directory: File },
 }
 
 impl Floor {
-    pub(crate) async fn new(server: &Server, data: &str) -> Result<Self, Failure> {
-        let (_, id) = server.fresh();
-        let script = include_str!("../../lock-redis/src/scripts/swap.lua");
-        let script = Script::new(&format!("#!lua\n{script}"));
-        let mut floor = Self { connection: server.connect().await?, id, version: 1, script };
-        match &mut floor.connection {
-            Connection::Sql(connection) => {
-                sqlx::query("INSERT INTO interlock (version, data, id) VALUES (1, ?, ?)")
-                    .bind(data)
-                    .bind(floor.id.as_bytes())
-                    .execute(connection)
-                    .await?;
+    pub(crate) async fn new(store: &Store, data: &str) -> Result<Self, Failure> {
+        let url = store.fresh();
+        let id = url.rsplit('=').next().unwrap_or_default().to_owned();
+        let place = match store.counters().await? {
+            Some(mut counters) => {
+                let script = include_str!("../../lock-redis/src/scripts/swap.lua");
+                let script = Script::new(&format!("#!lua\n{script}"));
+                match &mut counters {
+                    Counters::Sql(connection) => {
+                        sqlx::query("INSERT INTO interlock (version, data, id) VALUES (1, ?, ?)")
+                            .bind(data)
+                            .bind(id.as_bytes())
+                            .execute(connection)
+                            .await?;
+                    }
+                    Counters::Redis(connection) => {
+                        script.load_async(connection).await?;
+                        let mut set = redis::cmd("HSET");
+                        set.arg(&id).arg("version").arg(1).arg("data").arg(data);
+                        set.query_async::<()>(connection).await?;
+                    }
+                }
+                Place::Server(counters, script)
             }
-            Connection::Redis(connection) => {
-                floor.script.load_async(connection).await?;
-                let mut set = redis::cmd("HSET");
-                set.arg(&floor.id).arg("version").arg(1).arg("data").arg(data);
-                set.query_async::<()>(connection).await?;
-            }
-        }
-        Ok(floor)
+            None => Place::in_files(store, &id, data)?,
+        };
+        Ok(Self { place, id, version: 1 })
     }
 
     /// How long one takes.
     pub(crate) async fn swap(&mut self, data: &str) -> Result<Duration, Failure> {
+        let (version, next) = (self.version, self.version + 1);
         let start = Instant::now();
-        let changed = match &mut self.connection {
-            Connection::Sql(connection) => sqlx::query(
+        let changed = match &mut self.place {
+            Place::Server(Counters::Sql(connection), _) => sqlx::query(
                 "UPDATE interlock SET version = ?, data = ? WHERE id = ? AND version = ?",
             )
-            .bind(self.version + 1)
+            .bind(next)
             .bind(data)
             .bind(self.id.as_bytes())
-            .bind(self.version)
+            .bind(version)
             .execute(connection)
             .await?
             .rows_affected(),
-            Connection::Redis(connection) => {
+            Place::Server(Counters::Redis(connection), script) => {
                 let mut call = redis::cmd("EVALSHA");
-                call.arg(self.script.get_hash()).arg(1).arg(&self.id).arg(self.version);
-                call.arg(self.version + 1).arg(data).arg(&self.id);
+                call.arg(script.get_hash()).arg(1).arg(&self.id).arg(version);
+                call.arg(next).arg(data).arg(&self.id);
                 call.query_async(connection).await?
+            }
+            Place::Sqlite(connection, _) => {
+                let update = "UPDATE interlock SET version = ?2, data = ?3 \
+                              WHERE namespace = ?1 AND version = ?4";
+                let mut update = connection.prepare_cached(update)?;
+                let parameters =
+                    rusqlite::params![self.id, next.cast_signed(), data, version.cast_signed()];
+                u64::try_from(update.execute(parameters)?)?
+            }
+            Place::Files { link, folder, directory } => {
+                swap_files(*link, folder, directory, version, data)?;
+                1
             }
         };
         let took = start.elapsed();
         if changed != 1 {
             return Err("the bare swap changed nothing".into());
         }
-        self.version += 1;
+        self.version = next;
         Ok(took)
     }
+}
+
+impl Place {
+    fn in_files(store: &Store, id: &str, data: &str) -> Result<Self, Failure> {
+        let folder = match store.folder() {
+            Some(folder) => tempfile::tempdir_in(folder)?,
+            None => tempfile::tempdir()?,
+        };
+        if store.name != "sqlite" {
+            fs::write(folder.path().join("cell"), data)?;
+            fs::write(folder.path().join("after-1"), data)?;
+            let directory = File::open(folder.path())?;
+            return Ok(Self::Files { link: store.name == "excl", folder, directory });
+        }
+        let connection = Connection::open(folder.path().join("bare.db"))?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(
+            "CREATE TABLE interlock (namespace TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, \
+             data TEXT NOT NULL)",
+        )?;
+        connection.execute("INSERT INTO interlock VALUES (?1, 1, ?2)", [id, data])?;
+        Ok(Self::Sqlite(connection, folder))
+    }
+}
+
+/// A new file that is synced, the old one read, the name moved, and the folder synced.
+fn swap_files(
+    link: bool,
+    folder: &TempDir,
+    directory: &File,
+    version: u64,
+    data: &str,
+) -> Result<(), Failure> {
+    let path = |name: &str| -> PathBuf { folder.path().join(name) };
+    let new = path("new");
+    let mut file = File::create_new(&new)?;
+    file.write_all(data.as_bytes())?;
+    file.sync_data()?;
+    drop(file);
+    if link {
+        let old = path(&format!("after-{version}"));
+        fs::hard_link(&new, path(&format!("after-{}", version + 1)))?;
+        fs::remove_file(new)?;
+        fs::read(&old)?;
+        fs::remove_file(old)?;
+    } else {
+        flock(directory, FlockOperation::NonBlockingLockExclusive)?;
+        fs::read(path("cell"))?;
+        fs::rename(new, path("cell"))?;
+        flock(directory, FlockOperation::Unlock)?;
+    }
+    Ok(directory.sync_all()?)
 }

@@ -1,141 +1,82 @@
-//! Waiting: how soon the next process has the lock, and what those who wait ask of the server.
+//! Waiting: how soon the next process has the lock, after a release and after a death.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::Failure;
-use crate::floor::Floor;
-use crate::statistics::Samples;
-use crate::store::{Server, open};
-use crate::worker::Worker;
+use lock_bench_worker::Failure;
+
+use crate::results::{HandOff, Recovery, Spread};
+use crate::store::Store;
+use crate::worker::{Recipe, Worker};
+
+const NAME: &str = "app/blog";
 
 /// How many pairs of processes wait at a time.
-const PAIRS: usize = 4;
+const PAIRS: usize = 6;
 
-pub(crate) async fn measure(server: &Server, quick: bool) -> Result<(), Failure> {
-    println!("\n## From release called in one process to acquire returned in another");
-    for bell in [true, false] {
-        println!("{}", if bell { "on one host" } else { "without help of the host" });
-        for (wait, rounds) in [(100, 60), (1_000, 12), (10_000, 3)] {
-            if quick && wait > 1_000 {
-                continue;
-            }
-            let rounds = if quick { rounds / 6 } else { rounds };
-            let wait = Duration::from_millis(wait);
-            let samples = hand_off(|| server.fresh().0, bell, wait, rounds)?;
-            println!("  after {wait:?}: {samples}");
-            if bell && wait < Duration::from_secs(10) {
-                let mut floor = Floor::new(server, "{}").await?;
-                let mut samples = vec![floor.swap("{}").await?];
-                for _ in 0..rounds {
-                    sleep(wait);
-                    samples.push(floor.swap("{}").await?);
-                }
-                println!("    one bare swap then: {}", Samples::new(samples));
-            }
-        }
+/// From release called in one process to acquire returned in another, after each of these waits.
+pub(crate) fn measure(
+    store: &Store,
+    bell: bool,
+    waits: &[(Duration, usize)],
+) -> Result<Vec<HandOff>, Failure> {
+    let recipe = || Recipe::product(store.fresh(), bell);
+    let mut rows = Vec::new();
+    for (wait, rounds) in waits {
+        let took = hand_off(recipe, NAME, PAIRS, *wait, *rounds)?;
+        let waited_ms = u64::try_from(wait.as_millis())?;
+        rows.push(HandOff { store: store.name.into(), bell, waited_ms, took });
     }
-    Ok(())
+    Ok(rows)
 }
 
-/// From release called in one process to acquire returned in another, which has waited so long.
+/// Pairs of processes that pass a lock to and fro, each pair its own.
 pub(crate) fn hand_off(
-    fresh: impl Fn() -> String,
-    bell: bool,
+    recipe: impl Fn() -> Recipe,
+    name: &str,
+    pairs: usize,
     wait: Duration,
     rounds: usize,
-) -> Result<Samples, Failure> {
-    let mut pairs = Vec::new();
-    for _ in 0..PAIRS {
-        pairs.push(Worker::start_many(2, &fresh(), bell)?);
-    }
+) -> Result<Spread, Failure> {
+    let mut pairs: Vec<(String, Vec<Worker>)> = (0..pairs)
+        .map(|pair| Ok((format!("{name}-{pair}"), recipe().start_many(2)?)))
+        .collect::<Result<_, Failure>>()?;
     let mut samples = Vec::new();
-    for pair in &mut pairs {
-        pair[0].tell("acquire app/blog")?;
-        pair[0].hear_time()?;
+    for (name, pair) in &mut pairs {
+        pair[0].acquire(name)?;
     }
     for _ in 0..rounds {
-        for pair in &mut pairs {
-            pair[1].tell("acquire app/blog")?;
+        for (name, pair) in &mut pairs {
+            pair[1].tell(&format!("acquire {name}"))?;
         }
         sleep(wait);
-        for pair in &mut pairs {
+        for (_, pair) in &mut pairs {
             // One after the other, so that the pairs do not disturb each other.
-            pair[0].tell("release")?;
-            let released = pair[0].hear_time()?;
-            pair[0].hear()?;
+            let released = pair[0].release()?;
             samples.push(pair[1].hear_time()?.saturating_sub(released));
             pair.reverse();
         }
     }
-    Ok(Samples::new(samples))
-}
-
-pub(crate) async fn measure_waiting(server: &Server, quick: bool) -> Result<(), Failure> {
-    println!("\n## What waiting asks of the server");
-    let time = Duration::from_secs(if quick { 3 } else { 10 });
-    for bell in [true, false] {
-        println!("{}", if bell { "on one host" } else { "without help of the host" });
-        for waiters in [1, 10, 100] {
-            let (url, namespace) = server.fresh();
-            let mut connection = server.connect().await?;
-            let locks = open(&url, bell)?;
-            let guard = locks.acquire("app/blog").await?;
-            let mut workers = Worker::start_many(waiters, &url, bell)?;
-            let queue = open(&url, bell)?;
-            for (index, worker) in workers.iter_mut().enumerate() {
-                worker.tell("hold app/blog 20")?;
-                while queue.list().await?.waiting.len() <= index {
-                    sleep(Duration::from_millis(2));
-                }
-            }
-            queue.close().await?;
-            let before = connection.statements().await?;
-            let begin = Instant::now();
-            sleep(time);
-            let after = connection.statements().await?;
-            #[expect(clippy::cast_precision_loss, reason = "it is not that much")]
-            let rate = (after - before) as f64 / begin.elapsed().as_secs_f64();
-            let writes = connection.writes().await?;
-            guard.release().await?;
-            let times: Vec<Duration> =
-                workers.iter_mut().map(Worker::hear_time).collect::<Result<_, _>>()?;
-            let in_order = times.is_sorted();
-            let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
-            let gaps = gaps.map(|gap| gap.saturating_sub(Duration::from_millis(20))).collect();
-            while connection.data(&namespace).await?.contains("app/blog") {
-                sleep(Duration::from_millis(5));
-            }
-            let writes = connection.writes().await? - writes;
-            println!(
-                "  {waiters} waiting: {rate:.0} statements per second; {} writes for {} hand-offs, \
-                 in order: {in_order}; from one to the next: {}",
-                writes - 1,
-                waiters,
-                Samples::new(gaps)
-            );
-            locks.close().await?;
-        }
-    }
-    Ok(())
+    Ok(Spread::of(samples))
 }
 
 /// From `SIGKILL` of the holder to acquire returned in another process, which has waited.
-pub(crate) fn measure_recovery(fresh: impl Fn() -> String, quick: bool) -> Result<(), Failure> {
-    println!("\n## From SIGKILL of the holder to acquire returned in another process");
+pub(crate) fn measure_recovery(store: &Store, rounds: usize) -> Result<Recovery, Failure> {
     let mut samples = Vec::new();
-    for _ in 0..if quick { 20 } else { 100 } {
-        let [mut holder, mut waiter] = {
-            let url = fresh();
-            [Worker::start(&url, true)?, Worker::start(&url, true)?]
-        };
-        holder.tell("acquire app/blog")?;
-        holder.hear_time()?;
-        waiter.tell("acquire app/blog")?;
+    for _ in 0..rounds {
+        let mut pairs = Vec::new();
+        for _ in 0..PAIRS {
+            let recipe = Recipe::product(store.fresh(), true);
+            let [mut holder, mut waiter] = [recipe.start()?, recipe.start()?];
+            holder.acquire(NAME)?;
+            waiter.tell(&format!("acquire {NAME}"))?;
+            pairs.push((holder, waiter));
+        }
         sleep(Duration::from_millis(100));
-        let killed = holder.kill()?;
-        samples.push(waiter.hear_time()?.saturating_sub(killed));
+        for (holder, mut waiter) in pairs {
+            let killed = holder.kill()?;
+            samples.push(waiter.hear_time()?.saturating_sub(killed));
+        }
     }
-    println!("{}", Samples::new(samples));
-    Ok(())
+    Ok(Recovery { store: store.name.into(), took: Spread::of(samples) })
 }

@@ -1,59 +1,63 @@
-//! Measures how fast locks are: starts real servers and real processes, and prints one table for each figure.
+//! Measures how fast locks are, on real servers by real processes, and writes the report of it.
 
+mod approaches;
+mod command;
+mod compare;
 mod contention;
-mod files;
+mod counters;
 mod floor;
-mod growth;
 mod handoff;
-mod single;
-mod statistics;
+mod machine;
+mod report;
+mod rest;
+mod results;
+mod run;
 mod store;
+mod tasks;
+mod text;
+mod versus;
+mod waiting;
 mod worker;
 
 use std::env;
-use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-use crate::store::Server;
-
-/// Why a measurement could not be made.
-type Failure = Box<dyn Error + Send + Sync>;
+use lock_bench_worker::Failure;
 
 /// Measures locks on real servers, side by side.
 #[derive(Parser)]
 #[command(about)]
 struct Arguments {
     /// What to measure; everything, if nothing is named.
-    #[arg(value_parser = FIGURES)]
+    #[arg(value_parser = run::FIGURES)]
     figures: Vec<String>,
-    /// On which servers, and in which files.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_values = ["memory", "flock", "excl", "sqlite", "mariadb", "mysql", "redis", "valkey"]
-    )]
-    servers: Vec<String>,
+    /// In which stores.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = store::Store::ALL)]
+    stores: Vec<String>,
     /// More arguments for the servers.
     #[arg(long, allow_hyphen_values = true)]
     argument: Vec<String>,
-    /// Fewer samples.
+    /// Fewer samples, and fewer stores where a figure is about one of them.
     #[arg(long)]
     quick: bool,
+    /// Writes a report into this folder: a page, its plots, and all results as data.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Writes the figures in short into this page, between its two marks.
+    #[arg(long, value_name = "FILE", requires = "report")]
+    summary: Option<PathBuf>,
+    /// Measures nothing, and writes the report of the results that are in its folder.
+    #[arg(long, requires = "report")]
+    again: bool,
 }
-
-const FIGURES: [&str; 7] =
-    ["single", "tasks", "handoff", "recovery", "waiting", "contention", "growth"];
 
 fn main() -> ExitCode {
-    if env::var_os(worker::VARIABLE).is_some() {
-        return report(worker::run());
-    }
-    report(measure(&Arguments::parse()))
-}
-
-fn report(result: Result<(), Failure>) -> ExitCode {
+    let result = match env::var(worker::VARIABLE) {
+        Ok(approach) => worker::run(&approach),
+        Err(_) => measure(&Arguments::parse()),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -64,41 +68,18 @@ fn report(result: Result<(), Failure>) -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if arguments.servers.iter().any(|name| name == "memory") {
-        runtime.block_on(growth::measure_memory(arguments.quick))?;
-    }
-    let is_wanted = |figure: &str| {
-        arguments.figures.is_empty() || arguments.figures.iter().any(|name| name == figure)
+    let results = match &arguments.report {
+        Some(folder) if arguments.again => report::read(folder)?,
+        _ => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(run::run(arguments))?
+        }
     };
-    for kind in files::Kind::ALL {
-        if arguments.servers.iter().any(|name| name == kind.name()) {
-            runtime.block_on(files::measure(kind, is_wanted, arguments.quick))?;
-        }
+    if let Some(folder) = &arguments.report {
+        report::write(&results, folder)?;
     }
-    for name in Server::ALL {
-        if !arguments.servers.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
-        let server = runtime.block_on(Server::start(name, &more))?;
-        println!("# {}", server.name);
-        for figure in FIGURES {
-            if !is_wanted(figure) {
-                continue;
-            }
-            runtime.block_on(async {
-                match figure {
-                    "single" => single::measure(&server, arguments.quick).await,
-                    "tasks" => single::measure_tasks(&server, arguments.quick).await,
-                    "handoff" => handoff::measure(&server, arguments.quick).await,
-                    "waiting" => handoff::measure_waiting(&server, arguments.quick).await,
-                    "contention" => contention::measure(&server, arguments.quick).await,
-                    "recovery" => handoff::measure_recovery(|| server.fresh().0, arguments.quick),
-                    _ => growth::measure(&server, arguments.quick).await,
-                }
-            })?;
-        }
+    if let Some(page) = &arguments.summary {
+        report::summarize(&results, page)?;
     }
     Ok(())
 }

@@ -1,176 +1,140 @@
-//! A server with a place for measurements, and its own counters.
+//! The stores that are measured: servers that were started, and folders; each with places that nobody has used.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lock_bench_worker::Failure;
 use lock_core::{LockBackend, Locks};
 use lock_file::{FileOptions, Strategy};
 use lock_mysql::MySqlBackend;
 use lock_redis::RedisBackend;
 use lock_servers::{Instance, Kind, RedisKind, RedisServer};
 use lock_sqlite::SqliteBackend;
-use redis::aio::MultiplexedConnection;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
-use sqlx::{ConnectOptions, Executor, Row};
+use tempfile::TempDir;
 
-use crate::Failure;
+use crate::counters::Counters;
 
-/// A running server.
+/// A store.
 #[derive(Debug)]
-pub(crate) struct Server {
-    store: Store,
-    pub(crate) name: String,
+pub(crate) struct Store {
+    /// What it is called on the command line.
+    pub(crate) name: &'static str,
+    /// What it is called in the report, with its version.
+    pub(crate) title: String,
+    place: Place,
     next: AtomicU32,
 }
 
 #[derive(Debug)]
-enum Store {
+enum Place {
+    Folder(TempDir),
     Sql(Instance),
     Redis(RedisServer),
 }
 
-/// A connection, behind the back of the backend.
-pub(crate) enum Connection {
-    Sql(MySqlConnection),
-    Redis(MultiplexedConnection),
-}
+impl Store {
+    /// The names of all that there are.
+    pub(crate) const ALL: [&str; 7] =
+        ["flock", "excl", "sqlite", "mariadb", "mysql", "redis", "valkey"];
 
-impl Server {
-    /// Names of all that there are.
-    pub(crate) const ALL: [&str; 4] = ["mariadb", "mysql", "redis", "valkey"];
-
-    /// Starts a server by its name: with the durability that its makers give it, or of Redis the most.
+    /// Starts one: with the durability that its makers give it, or of Redis the most.
     pub(crate) async fn start(name: &str, arguments: &[&str]) -> Result<Self, Failure> {
+        let name = Self::ALL.into_iter().find(|known| *known == name);
+        let name = name.ok_or("there is no such store")?;
         let next = AtomicU32::new(0);
         if let Some(kind) = RedisKind::ALL.into_iter().find(|kind| kind.name() == name) {
             let lines = [&["appendonly yes", "appendfsync always"], arguments].concat();
-            let server = RedisServer::start_with(kind, &lines)?;
-            let mut server = Self { store: Store::Redis(server), name: String::new(), next };
-            let info = server.connect().await?.info("server").await?;
-            let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}_version:")));
-            server.name = format!("{kind} {}", line.unwrap_or("of an unknown version"));
-            return Ok(server);
+            let place = Place::Redis(RedisServer::start_with(kind, &lines)?);
+            let mut store = Self { name, title: String::new(), place, next };
+            let version = store.counters().await?.ok_or("it counts")?.version(name).await?;
+            store.title = format!("{kind} {version}");
+            return Ok(store);
         }
-        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-        let kind = kind.ok_or_else(|| format!("there is no server {name}"))?;
-        let instance = Instance::start_with(kind, arguments)?;
-        instance.create("locks")?;
-        let mut server = Self { store: Store::Sql(instance), name: String::new(), next };
-        MySqlBackend::from_url(&server.url())?.migrate().await?;
-        let Connection::Sql(mut connection) = server.connect().await? else { unreachable!() };
-        let version: String = connection.fetch_one("SELECT VERSION()").await?.get(0);
-        server.name = format!("{kind} {version}");
-        Ok(server)
+        if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+            let instance = Instance::start_with(kind, arguments)?;
+            instance.create("locks")?;
+            let mut store = Self { name, title: String::new(), place: Place::Sql(instance), next };
+            MySqlBackend::from_url(&store.at())?.migrate().await?;
+            let version = store.counters().await?.ok_or("it counts")?.version(name).await?;
+            store.title = format!("{kind} {version}");
+            return Ok(store);
+        }
+        let title = match name {
+            "flock" => "files, flock".into(),
+            "excl" => "files, exclusive links".into(),
+            _ => format!("SQLite {}", rusqlite::version()),
+        };
+        Ok(Self { name, title, place: Place::Folder(tempfile::tempdir()?), next })
     }
 
-    /// The URL of a namespace that nobody has used yet, and its name.
-    pub(crate) fn fresh(&self) -> (String, String) {
-        let namespace = format!("n{}", self.next.fetch_add(1, Ordering::Relaxed));
-        (format!("{}?namespace={namespace}", self.url()), namespace)
-    }
-
-    pub(crate) fn url(&self) -> String {
-        match &self.store {
-            Store::Sql(instance) => format!("{}/locks", instance.url()),
-            Store::Redis(server) => server.url(),
+    /// The URL of a cell that nobody has used yet, for [`backend`].
+    pub(crate) fn fresh(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match &self.place {
+            Place::Folder(folder) => {
+                format!("{}:{}", self.name, folder.path().join(format!("n{number}")).display())
+            }
+            _ => format!("{}?namespace=n{number}", self.at()),
         }
     }
 
-    /// Whether the table that peers and logs are measured by is there.
-    pub(crate) fn is_sql(&self) -> bool {
-        matches!(self.store, Store::Sql(_))
+    /// The URL of the server, or the path of the folder.
+    pub(crate) fn at(&self) -> String {
+        match &self.place {
+            Place::Folder(folder) => folder.path().display().to_string(),
+            Place::Sql(instance) => format!("{}/locks", instance.url()),
+            Place::Redis(server) => server.url(),
+        }
     }
 
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
-        Ok(match &self.store {
-            Store::Sql(_) => {
-                let url = self.url().parse::<MySqlConnectOptions>()?;
-                Connection::Sql(url.disable_statement_logging().connect().await?)
+    /// The URL of a cell as `lockctl` takes it.
+    pub(crate) fn for_lockctl(&self) -> String {
+        let url = self.fresh();
+        match url.split_once(':') {
+            Some((strategy @ ("flock" | "excl"), path)) => {
+                format!("file:{path}?strategy={strategy}")
             }
-            Store::Redis(server) => {
-                let client = redis::Client::open(server.url())?;
-                Connection::Redis(client.get_multiplexed_async_connection().await?)
-            }
+            _ => url,
+        }
+    }
+
+    /// The counters of its server, if it has one.
+    pub(crate) async fn counters(&self) -> Result<Option<Counters>, Failure> {
+        Ok(match &self.place {
+            Place::Folder(_) => None,
+            Place::Sql(_) => Some(Counters::of_sql(&self.at()).await?),
+            Place::Redis(server) => Some(Counters::of_redis(&server.url()).await?),
         })
     }
-}
 
-impl Connection {
-    /// How many statements of clients the server has executed.
-    pub(crate) async fn statements(&mut self) -> Result<u64, Failure> {
-        match self {
-            Self::Sql(connection) => counter(connection, "Questions").await,
-            Self::Redis(_) => self.calls("evalsha").await,
-        }
-    }
-
-    /// How many of them wrote a cell.
-    pub(crate) async fn writes(&mut self) -> Result<u64, Failure> {
-        match self {
-            Self::Sql(connection) => counter(connection, "Com_update").await,
-            Self::Redis(_) => self.calls("hset").await,
-        }
-    }
-
-    /// How many connections there are.
-    pub(crate) async fn connections(&mut self) -> Result<u64, Failure> {
-        match self {
-            Self::Sql(connection) => counter(connection, "Threads_connected").await,
-            Self::Redis(_) => self.field("clients", "connected_clients:").await,
-        }
-    }
-
-    /// How large the append-only file is.
-    pub(crate) async fn appended(&mut self) -> Result<u64, Failure> {
-        self.field("persistence", "aof_current_size:").await
-    }
-
-    /// The data of a cell.
-    pub(crate) async fn data(&mut self, namespace: &str) -> Result<String, Failure> {
-        match self {
-            Self::Sql(connection) => {
-                let row = sqlx::query("SELECT data FROM interlock WHERE id = ?")
-                    .bind(namespace.as_bytes())
-                    .fetch_one(connection)
-                    .await?;
-                Ok(row.try_get_unchecked(0)?)
+    /// Kills its server, if it has one, and starts it again.
+    pub(crate) fn restart(&self) -> Result<bool, Failure> {
+        match &self.place {
+            Place::Folder(_) => return Ok(false),
+            Place::Sql(instance) => {
+                instance.kill()?;
+                instance.start_again()?;
             }
-            Self::Redis(connection) => {
-                let mut get = redis::cmd("HGET");
-                get.arg(format!("interlock:{{{namespace}}}")).arg("data");
-                Ok(get.query_async(connection).await?)
+            Place::Redis(server) => {
+                server.kill()?;
+                server.start_again()?;
             }
         }
+        Ok(true)
     }
 
-    async fn info(&mut self, section: &str) -> Result<String, Failure> {
-        let Self::Redis(connection) = self else { unreachable!("only Redis is asked") };
-        Ok(redis::cmd("INFO").arg(section).query_async(connection).await?)
-    }
-
-    async fn calls(&mut self, command: &str) -> Result<u64, Failure> {
-        self.field("commandstats", &format!("cmdstat_{command}:calls=")).await
-    }
-
-    /// The number after something that `INFO` tells; 0 if it does not.
-    async fn field(&mut self, section: &str, name: &str) -> Result<u64, Failure> {
-        let info = self.info(section).await?;
-        let number = info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
-        Ok(number.split(|c: char| !c.is_ascii_digit()).next().unwrap_or("0").parse()?)
+    /// A path for whatever a measurement needs besides.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder.path()),
+            _ => None,
+        }
     }
 }
 
-/// A counter of the server.
-pub(crate) async fn counter(connection: &mut MySqlConnection, name: &str) -> Result<u64, Failure> {
-    let row = sqlx::query("SHOW GLOBAL STATUS WHERE Variable_name = ?")
-        .bind(name)
-        .fetch_one(connection)
-        .await?;
-    Ok(row.try_get_unchecked::<String, _>(1)?.parse()?)
-}
-
-/// Locks in the store of a URL.
-pub(crate) fn open(url: &str, bell: bool) -> Result<Locks, Failure> {
+/// Locks in the cell of a URL.
+pub(crate) fn locks(url: &str, bell: bool) -> Result<Locks, Failure> {
     let builder = Locks::builder(backend(url)?);
     Ok(if bell { builder.build() } else { builder.no_bell().build() })
 }

@@ -1,44 +1,85 @@
-//! A process of its own that does what it is told, line by line, and says when it did it.
+//! Processes that do what they are told, seen by who started them.
 
 use std::env;
-use std::io::{BufRead, BufReader, Lines, Write, stdin, stdout};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
-use lock_core::{Guard, LockBackend, Locks, Swap, Version};
-use rustix::time::{ClockId, clock_gettime};
+use lock_bench_worker::{FAILED, Failure, THREADS, now};
 
-use crate::Failure;
-use crate::store::{backend, open};
+use crate::approaches;
 
-/// Set in the environment of workers.
+/// Set in the environment of workers of this program, to the approach that they are.
 pub(crate) const VARIABLE: &str = "LOCK_BENCH_WORKER";
 
-/// A worker, seen by who started it.
+/// Nothing here takes as long; it is only that nobody waits for ever.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How workers of some kind are started.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    /// The program of the peers; none: this one.
+    pub(crate) program: Option<PathBuf>,
+    pub(crate) approach: String,
+    pub(crate) at: String,
+}
+
+/// A worker; it ends with this value.
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Child,
     orders: ChildStdin,
-    words: Lines<BufReader<ChildStdout>>,
+    words: Receiver<String>,
 }
 
-impl Worker {
-    pub(crate) fn start(url: &str, bell: bool) -> Result<Self, Failure> {
-        let mut process = Command::new(env::current_exe()?)
-            .env(VARIABLE, "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = process.stdin.take().expect("it is piped");
-        let words = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        let mut worker = Self { process, orders, words };
-        worker.tell(&format!("open {url} {bell}"))?;
+impl Recipe {
+    /// A worker of this program.
+    pub(crate) fn new(approach: &str, at: impl Into<String>) -> Self {
+        Self { program: None, approach: approach.into(), at: at.into() }
+    }
+
+    /// This product at a URL.
+    pub(crate) fn product(url: impl Into<String>, bell: bool) -> Self {
+        Self::new(if bell { "interlock" } else { "interlock-without-bell" }, url)
+    }
+
+    pub(crate) fn start(&self) -> Result<Worker, Failure> {
+        self.start_with(1)
+    }
+
+    /// Starts one whose runtime has that many threads.
+    pub(crate) fn start_with(&self, threads: usize) -> Result<Worker, Failure> {
+        let program = self.program.clone().map_or_else(env::current_exe, Ok)?;
+        let mut command = Command::new(program);
+        command.env(VARIABLE, &self.approach).env(THREADS, threads.to_string()).arg(&self.at);
+        let mut worker = Worker::start(&mut command)?;
         worker.hear()?;
         Ok(worker)
     }
 
-    pub(crate) fn start_many(count: usize, url: &str, bell: bool) -> Result<Vec<Self>, Failure> {
-        (0..count).map(|_| Self::start(url, bell)).collect()
+    pub(crate) fn start_many(&self, count: usize) -> Result<Vec<Worker>, Failure> {
+        (0..count).map(|_| self.start()).collect()
+    }
+}
+
+impl Worker {
+    fn start(command: &mut Command) -> Result<Self, Failure> {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let orders = process.stdin.take().expect("it is piped");
+        let output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let (sender, words) = channel();
+        // A pipe has no time limit.
+        thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Ok(Self { process, orders, words })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     pub(crate) fn tell(&mut self, order: &str) -> Result<(), Failure> {
@@ -47,12 +88,50 @@ impl Worker {
 
     /// The next line that it says.
     pub(crate) fn hear(&mut self) -> Result<String, Failure> {
-        Ok(self.words.next().ok_or("a worker has ended")??)
+        self.hear_within(PATIENCE)?.ok_or_else(|| "a worker has said nothing for a minute".into())
+    }
+
+    /// The next line, if it comes within that time.
+    pub(crate) fn hear_within(&mut self, time: Duration) -> Result<Option<String>, Failure> {
+        match self.words.recv_timeout(time) {
+            Ok(line) => match line.strip_prefix(FAILED) {
+                Some(why) => Err(why.into()),
+                None => Ok(Some(line)),
+            },
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err("a worker has ended".into()),
+        }
     }
 
     /// The next line, as a time on the clock that all processes of this host share.
     pub(crate) fn hear_time(&mut self) -> Result<Duration, Failure> {
-        Ok(Duration::from_nanos(self.hear()?.parse()?))
+        time(&self.hear()?)
+    }
+
+    /// The next line as such a time, if it comes within that time.
+    pub(crate) fn hear_time_within(
+        &mut self,
+        within: Duration,
+    ) -> Result<Option<Duration>, Failure> {
+        self.hear_within(within)?.map(|line| time(&line)).transpose()
+    }
+
+    /// Says and hears that nothing is held any more; when it was asked to.
+    pub(crate) fn release(&mut self) -> Result<Duration, Failure> {
+        self.tell("release")?;
+        let asked = self.hear_time()?;
+        self.hear()?;
+        Ok(asked)
+    }
+
+    pub(crate) fn acquire(&mut self, name: &str) -> Result<Duration, Failure> {
+        self.tell(&format!("acquire {name}"))?;
+        self.hear_time()
+    }
+
+    /// The next line, as durations.
+    pub(crate) fn hear_samples(&mut self) -> Result<Vec<Duration>, Failure> {
+        self.hear()?.split_whitespace().map(time).collect()
     }
 
     /// Ends it by `SIGKILL`, and says when.
@@ -61,13 +140,10 @@ impl Worker {
         self.process.kill()?;
         Ok(killed)
     }
+}
 
-    /// The next line, as durations.
-    pub(crate) fn hear_samples(&mut self) -> Result<Vec<Duration>, Failure> {
-        let line = self.hear()?;
-        let words = line.split_whitespace();
-        words.map(|word| Ok(Duration::from_nanos(word.parse()?))).collect()
-    }
+fn time(text: &str) -> Result<Duration, Failure> {
+    Ok(Duration::from_nanos(text.parse()?))
 }
 
 impl Drop for Worker {
@@ -77,103 +153,19 @@ impl Drop for Worker {
     }
 }
 
-/// The time on the clock that all processes of this host share.
-pub(crate) fn now() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+/// The lock server on this socket.
+pub(crate) fn start_lock_server(path: &Path) -> Result<Worker, Failure> {
+    let mut command = Command::new(env::current_exe()?);
+    let mut server = Worker::start(command.env(VARIABLE, "lock-server").arg(path))?;
+    server.hear()?;
+    Ok(server)
 }
 
-fn say(what: impl std::fmt::Display) -> Result<(), Failure> {
-    let mut out = stdout().lock();
-    writeln!(out, "{what}")?;
-    Ok(out.flush()?)
-}
-
-/// Does what it is told until nobody tells it anything.
-pub(crate) fn run() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut url = String::new();
-    let mut locks: Option<Locks> = None;
-    let mut guard: Option<Guard> = None;
-    for order in stdin().lines() {
-        let order = order?;
-        let words: Vec<&str> = order.split(' ').collect();
-        let open_locks = || locks.clone().ok_or("nothing is open");
-        match words[..] {
-            ["open", at, bell] => {
-                at.clone_into(&mut url);
-                locks = Some(open(at, bell == "true")?);
-                say("open")?;
-            }
-            // Waits for the lock.
-            ["acquire", name] => {
-                guard = Some(runtime.block_on(open_locks()?.acquire(name))?);
-                say(now().as_nanos())?;
-            }
-            ["release"] => {
-                say(now().as_nanos())?;
-                runtime.block_on(guard.take().ok_or("nothing is held")?.release())?;
-                say("released")?;
-            }
-            // Waits for the lock, and gives it back after a while.
-            ["hold", name, milliseconds] => {
-                let guard = runtime.block_on(open_locks()?.acquire(name))?;
-                say(now().as_nanos())?;
-                std::thread::sleep(Duration::from_millis(milliseconds.parse()?));
-                runtime.block_on(guard.release())?;
-            }
-            ["loop", name, seconds] => {
-                let seconds = Duration::from_secs(seconds.parse()?);
-                say(text(&runtime.block_on(repeat(&open_locks()?, name, seconds))?))?;
-            }
-            ["naive", seconds] => {
-                let seconds = Duration::from_secs(seconds.parse()?);
-                say(text(&runtime.block_on(swap_naively(&backend(&url)?, seconds))?))?;
-            }
-            _ => return Err(format!("what is {order:?}?").into()),
-        }
+/// Is a worker until nobody tells it anything.
+pub(crate) fn run(approach: &str) -> Result<(), Failure> {
+    let at = env::args().nth(1).ok_or("a worker is told where")?;
+    if approach == "lock-server" {
+        return approaches::socket::serve(Path::new(&at));
     }
-    Ok(())
-}
-
-fn text(samples: &[Duration]) -> String {
-    samples.iter().map(|one| one.as_nanos().to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// Acquires and releases without a pause; how long each took.
-async fn repeat(locks: &Locks, name: &str, time: Duration) -> Result<Vec<Duration>, Failure> {
-    let begin = Instant::now();
-    let mut samples = Vec::new();
-    while begin.elapsed() < time {
-        let start = Instant::now();
-        let guard = locks.acquire(name).await?;
-        let middle = Instant::now();
-        guard.release().await?;
-        samples.push(middle - start);
-        samples.push(middle.elapsed());
-    }
-    Ok(samples)
-}
-
-/// Reads and swaps, again after each conflict, without a pause; how long each success took.
-async fn swap_naively(
-    backend: &impl LockBackend,
-    time: Duration,
-) -> Result<Vec<Duration>, Failure> {
-    let begin = Instant::now();
-    let mut samples = Vec::new();
-    let mut start = begin;
-    while begin.elapsed() < time {
-        let cell = backend.load().await?;
-        let next = Version(cell.version.0 + 1);
-        match backend.compare_and_swap(cell.version, next, &cell.data).await {
-            Ok(Swap::Swapped) => {
-                samples.push(start.elapsed());
-                start = Instant::now();
-            }
-            Ok(Swap::Conflict) => {}
-            Err(error) if error.kind() == lock_core::BackendErrorKind::Busy => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(samples)
+    lock_bench_worker::serve(async || approaches::open(approach, &at).await)
 }

@@ -1,5 +1,6 @@
 //! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
 
+mod bench;
 mod check;
 mod downstream;
 mod fuzz;
@@ -10,7 +11,7 @@ mod platform;
 mod servers;
 mod soak;
 
-use std::{env, process::Command, process::ExitCode, thread, time::Instant};
+use std::{env, path::PathBuf, process::Command, process::ExitCode, thread, time::Instant};
 
 use clap::Parser;
 
@@ -35,6 +36,15 @@ enum Task {
         /// Its options.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
         options: Vec<String>,
+    },
+    /// Measures how fast it is beside other approaches, on real servers, and writes the report of it.
+    Bench {
+        /// Few samples: within two minutes, once all is built.
+        #[arg(long)]
+        quick: bool,
+        /// The folder of the report, instead of `benches/report`.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Fuzzes what reads bytes of strangers: needs a C++ compiler besides.
     Fuzz {
@@ -84,6 +94,12 @@ fn main() -> ExitCode {
         ]),
         Task::Servers => run(&[("servers", &servers::serve)]),
         Task::Platform { options } => run(&[("the platform", &|| platform::run(&options))]),
+        Task::Bench { quick, out } => run(&[
+            ("programs that tests need", &packages::install),
+            ("servers that tests need", &servers::prepare),
+            ("what is measured, and what it is compared with", &bench::build),
+            ("the report", &|| bench::run(quick, out.as_deref())),
+        ]),
         Task::Fuzz { target, minutes } => {
             run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])
         }

@@ -24,10 +24,15 @@ struct Matrix {
     cells: BTreeMap<(String, String), Cell>,
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
+    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from)
+}
+
 /// Where runs leave their results.
 pub(crate) fn directory() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from).join("conformance")
+    target().join("conformance")
 }
 
 /// Forgets the results of earlier runs.

@@ -1,0 +1,234 @@
+//! One run: which figures are measured in which stores, and how much of each.
+
+use std::env;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lock_bench_worker::Failure;
+
+use crate::results::Results;
+use crate::store::Store;
+use crate::{
+    Arguments, command, compare, contention, handoff, machine, rest, tasks, versus, waiting,
+};
+
+/// The figures by their names on the command line.
+pub(crate) const FIGURES: [&str; 10] = [
+    "single",
+    "tasks",
+    "handoff",
+    "recovery",
+    "waiting",
+    "contention",
+    "growth",
+    "rest",
+    "command",
+    "approaches",
+];
+
+/// A run that goes on.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    stores: Vec<Store>,
+    peers: Option<PathBuf>,
+    lockctl: Option<PathBuf>,
+    results: Results,
+}
+
+/// Measures what was asked for, and prints it as it comes.
+pub(crate) async fn run(arguments: &Arguments) -> Result<Results, Failure> {
+    let begin = Instant::now();
+    let mut run = Run::start(arguments).await?;
+    for figure in FIGURES {
+        if !arguments.figures.is_empty() && !arguments.figures.iter().any(|name| name == figure) {
+            continue;
+        }
+        println!("\n# {figure} (after {} s)", begin.elapsed().as_secs());
+        match figure {
+            "single" => run.single().await?,
+            "tasks" => run.tasks().await?,
+            "handoff" => run.handoff()?,
+            "recovery" => run.recovery()?,
+            "waiting" => run.waiting().await?,
+            "contention" => run.contention().await?,
+            "growth" => run.growth().await?,
+            "rest" => run.rest().await?,
+            "command" => run.command()?,
+            _ => run.approaches().await?,
+        }
+    }
+    println!("\nmeasured in {} s", begin.elapsed().as_secs());
+    Ok(run.results)
+}
+
+impl<'a> Run<'a> {
+    async fn start(arguments: &'a Arguments) -> Result<Self, Failure> {
+        let quick = arguments.quick;
+        let mut results = Results { quick, machine: machine::look()?, ..Results::default() };
+        let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
+        let mut stores = Vec::new();
+        for name in &arguments.stores {
+            match Store::start(name, &more).await {
+                Ok(store) => {
+                    println!("{name}: {}", store.title);
+                    results.stores.push((name.clone(), store.title.clone()));
+                    stores.push(store);
+                }
+                Err(error) => {
+                    println!("{name} is missing: {error}");
+                    results.missing.push(format!("{name}: {error}"));
+                }
+            }
+        }
+        // Where `cargo xtask bench` has built them.
+        let beside = |path: &str| {
+            let path = env::current_exe().ok()?.with_file_name(path);
+            path.exists().then_some(path)
+        };
+        let (peers, lockctl) = (beside("../peers/release/lock-peers"), beside("lockctl"));
+        for (what, path) in [("peers", &peers), ("lockctl", &lockctl)] {
+            if path.is_none() {
+                println!("{what} is missing: it was not built beside this program");
+                results.missing.push(format!("{what}: it was not built"));
+            }
+        }
+        Ok(Self { arguments, stores, peers, lockctl, results })
+    }
+
+    /// The one number, or the other in a quick run.
+    fn by_effort<T>(&self, full: T, quick: T) -> T {
+        if self.arguments.quick { quick } else { full }
+    }
+
+    /// The stores of a figure that is about one of them, and in a full run the others too.
+    fn chiefly(&self, name: &str) -> impl Iterator<Item = &Store> {
+        let quick = self.arguments.quick;
+        self.stores.iter().filter(move |store| !quick || store.name == name)
+    }
+
+    async fn single(&mut self) -> Result<(), Failure> {
+        let count = self.by_effort(3_000, 250);
+        for store in &self.stores {
+            keep(&mut self.results.versus, versus::measure(store, 0, count).await?);
+        }
+        Ok(())
+    }
+
+    async fn tasks(&mut self) -> Result<(), Failure> {
+        let (seconds, mut rows) = (self.by_effort(10.0, 1.0), Vec::new());
+        for store in self.chiefly("mysql") {
+            keep(&mut rows, tasks::measure(store, self.peers.as_deref(), seconds)?);
+        }
+        let mut many = Vec::new();
+        for store in self.chiefly("mysql") {
+            keep(&mut many, [tasks::measure_many(store).await?]);
+        }
+        (self.results.tasks, self.results.many) = (rows, many);
+        Ok(())
+    }
+
+    fn handoff(&mut self) -> Result<(), Failure> {
+        let ms = Duration::from_millis;
+        let waits = self.by_effort(
+            vec![(ms(100), 40), (ms(1_000), 10), (ms(10_000), 3)],
+            vec![(ms(100), 4), (ms(1_000), 1)],
+        );
+        for store in &self.stores {
+            let rows = &mut self.results.hand_off;
+            keep(rows, handoff::measure(store, true, &waits)?);
+            // What hosts that do not know each other have.
+            if store.name == "mysql" || !self.arguments.quick {
+                keep(rows, handoff::measure(store, false, &waits)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn recovery(&mut self) -> Result<(), Failure> {
+        let rounds = self.by_effort(20, 2);
+        for store in &self.stores {
+            keep(&mut self.results.recovery, [handoff::measure_recovery(store, rounds)?]);
+        }
+        Ok(())
+    }
+
+    async fn waiting(&mut self) -> Result<(), Failure> {
+        let time = Duration::from_secs(self.by_effort(6, 1));
+        let mut rows = Vec::new();
+        for store in self.chiefly("mysql") {
+            for bell in [true, false] {
+                // Serving many who do not hear of each other takes long.
+                let quick: &[usize] = if bell { &[1, 100] } else { &[1, 10] };
+                for waiters in self.by_effort(&[1, 10, 100][..], quick) {
+                    keep(&mut rows, waiting::measure(store, bell, *waiters, time).await?);
+                }
+            }
+        }
+        self.results.waiting = rows;
+        Ok(())
+    }
+
+    async fn contention(&mut self) -> Result<(), Failure> {
+        let (seconds, mut rows) = (self.by_effort(10, 2), Vec::new());
+        for store in self.chiefly("mysql") {
+            keep(&mut rows, contention::measure(store, seconds).await?);
+        }
+        self.results.contention = rows;
+        Ok(())
+    }
+
+    async fn growth(&mut self) -> Result<(), Failure> {
+        let mut rows = Vec::new();
+        for holds in versus::SIZES {
+            let count = self.by_effort(300, 20) / if holds > 1_000 { 3 } else { 1 };
+            keep(&mut rows, versus::measure_memory(holds, 10 * count).await?);
+            for store in self.chiefly("mysql") {
+                keep(&mut rows, versus::measure(store, holds, count).await?);
+            }
+        }
+        self.results.versus.extend(rows);
+        Ok(())
+    }
+
+    async fn rest(&mut self) -> Result<(), Failure> {
+        let (lease, lengths) = (self.by_effort(6, 1), self.by_effort(5, 3));
+        let (lease, mut rows) = (Duration::from_secs(lease), Vec::new());
+        for store in self.chiefly("mysql") {
+            keep(&mut rows, rest::measure(store, None, 2 * lease).await?);
+            keep(&mut rows, rest::measure(store, Some(lease), lengths * lease).await?);
+        }
+        self.results.rest = rows;
+        Ok(())
+    }
+
+    fn command(&mut self) -> Result<(), Failure> {
+        let Some(lockctl) = &self.lockctl else { return Ok(()) };
+        let count = self.by_effort(300, 30);
+        keep(&mut self.results.commands, command::measure(&self.stores, lockctl, count)?);
+        Ok(())
+    }
+
+    async fn approaches(&mut self) -> Result<(), Failure> {
+        let ms = Duration::from_millis;
+        let effort = compare::Effort {
+            seconds: self.by_effort(3.0, 0.25),
+            processes: self.by_effort(8, 4),
+            hand_offs: self.by_effort(80, 8),
+            crash_limit: self.by_effort(ms(15_000), ms(1_500)),
+            restart_limit: self.by_effort(ms(2_000), ms(300)),
+        };
+        let peers = self.peers.as_deref();
+        let rows = compare::measure(&self.stores, peers, effort).await?;
+        keep(&mut self.results.approaches, rows);
+        Ok(())
+    }
+}
+
+/// Prints what was measured, and keeps it.
+fn keep<T: Display>(rows: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
+    for row in more {
+        println!("{row}");
+        rows.push(row);
+    }
+}
