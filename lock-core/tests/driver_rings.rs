@@ -74,6 +74,46 @@ async fn a_holder_that_is_rung_while_it_reads_looks_again() {
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 }
 
+/// So that it has nothing to read when it releases.
+#[tokio::test(start_paused = true)]
+async fn a_holder_reads_the_table_when_somebody_begins_to_wait() {
+    let world = World::new();
+    let (holder, faults) = world.client();
+    let (waiter, _) = world.client();
+    let guard = holder.acquire("a").await.unwrap();
+    let loads = faults.loads();
+    let begin = Instant::now();
+    let waiting = tokio::spawn(async move { waiter.acquire("a").await });
+    until("the holder reads", || faults.loads() > loads).await;
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    sleep(Duration::from_millis(100)).await;
+    let calls = (faults.loads(), faults.swaps());
+    guard.release().await.unwrap();
+    assert_eq!((faults.loads(), faults.swaps()), (calls.0, calls.1 + 1));
+    within("the hand-off", waiting).await.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_handed_a_lock_is_woken_while_that_is_written() {
+    let world = World::new();
+    let (holder, faults) = world.client();
+    let (waiter, looks) = world.client();
+    let guard = holder.acquire("a").await.unwrap();
+    let waiting = tokio::spawn(async move { waiter.acquire("a").await });
+    world.until_waiting(1).await;
+    sleep(Duration::from_millis(100)).await;
+    let loads = looks.loads();
+    let begin = Instant::now();
+    faults.next_swap(Fault::Hang(Effect::Never));
+    let releasing = tokio::spawn(guard.release());
+    until("the waiter looks", || looks.loads() > loads).await;
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    assert_eq!(faults.hanging(), 1);
+    faults.release();
+    within("the release", releasing).await.unwrap().unwrap();
+    within("the hand-off", waiting).await.unwrap().unwrap().release().await.unwrap();
+}
+
 /// A store that tells of changes.
 #[derive(Debug, Clone)]
 struct Telling {
