@@ -222,8 +222,9 @@ impl Running {
     /// Sends a signal to `lockctl` and to the whole group of its command.
     pub(crate) fn signal_all(&self, signal: Signal) {
         let group = self.command_pid();
-        self.signal(signal);
+        // The group may be gone when lockctl has passed it on; lockctl stays until it is waited for.
         kill_process_group(group, signal).unwrap();
+        self.signal(signal);
     }
 
     #[track_caller]
