@@ -1,6 +1,7 @@
 //! The way to a server: sqlx goes alone where there is one address, and over a dialled socket where there are several.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use lock_core::dial::{Addresses, DialError};
 use sqlx::ConnectOptions;
@@ -18,8 +19,8 @@ pub(crate) type Bridge = Option<JoinHandle<()>>;
 /// How to get to a server.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// sqlx connects by itself: by an IP address, a unix socket, or a name with one address.
-    Alone,
+    /// sqlx connects by itself: by an IP address, a unix socket, or a name with this one address.
+    Alone(Option<SocketAddr>),
     /// Over this connection, which has won, and on which the server has begun to speak.
     ///
     /// sqlx tries addresses one after the other, without a limit for each, so that one which
@@ -35,14 +36,14 @@ impl Way {
     ) -> Result<Self, DialError> {
         let host = server.get_host();
         if server.get_socket().is_some() || host.parse::<IpAddr>().is_ok() {
-            return Ok(Self::Alone);
+            return Ok(Self::Alone(None));
         }
         let addresses = Addresses::look_up(host, server.get_port(), limit).await?;
-        if addresses.list().len() == 1 {
-            return Ok(Self::Alone);
+        if let [only] = addresses.list() {
+            return Ok(Self::Alone(Some(*only)));
         }
         // A process may be forbidden to make such sockets.
-        let Ok(door) = Door::open() else { return Ok(Self::Alone) };
+        let Ok(door) = Door::open() else { return Ok(Self::Alone(None)) };
         let stream = addresses.dial(limit, lock_core::dial::greeted).await?;
         let _ = stream.set_nodelay(true);
         Ok(Self::Over(stream, door))
@@ -54,9 +55,16 @@ impl Way {
         options: &MySqlConnectOptions,
     ) -> Result<(MySqlConnection, Bridge), sqlx::Error> {
         match self {
-            Self::Alone => {
+            Self::Alone(address) => {
                 let sockets = Sockets::now();
-                let connection = options.connect().await?;
+                let connected = options.connect().await;
+                let connection = connected.map_err(|error| match (error, address) {
+                    // One that has a cause of its own is of TLS, and says who it speaks of.
+                    (sqlx::Error::Io(error), Some(address)) if error.get_ref().is_none() => {
+                        io::Error::new(error.kind(), format!("{address}: {error}")).into()
+                    }
+                    (error, _) => error,
+                })?;
                 sockets.send_at_once(options.get_port());
                 Ok((connection, None))
             }

@@ -219,8 +219,13 @@ impl Servers {
         let Place::Tcp(Address { host, port }) = place else { return direct().await };
         let failed = |error: DialError| RedisError::from(io::Error::other(error));
         let addresses = Addresses::look_up(host, *port, limit).await.map_err(failed)?;
-        if addresses.list().len() == 1 {
-            return direct().await;
+        if let [only] = addresses.list() {
+            return direct().await.map_err(|error: RedisError| {
+                if error.is_io_error() && certificate(&error).is_none() {
+                    return io::Error::other(format!("{only}: {error}")).into();
+                }
+                error
+            });
         }
         let connect = |address| {
             let (config, kept) = prepare(config());

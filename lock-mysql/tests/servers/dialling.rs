@@ -62,6 +62,35 @@ fn identity_is_verified_by_the_name_whichever_address_has_won() {
     });
 }
 
+#[test]
+fn a_unix_socket_is_connected_to_and_identity_is_verified_by_the_name() {
+    let keys = Keys::new();
+    let arguments = |_| {
+        keys.sign("server", &["shop.test"], &keys.ca);
+        keys.arguments()
+    };
+    on_own(arguments, async |place| {
+        let user = place.plain_user().await;
+        let socket = place.instance().socket();
+        let load = async |host: &str, query: &str| {
+            let url = format!(
+                "mysql://{user}:{PASSWORD}@{host}/{}?socket={}&{query}&ssl-ca={}",
+                place.name,
+                socket.display(),
+                keys.path("ca.pem").display()
+            );
+            let backend = MySqlBackend::from_url(&url).unwrap();
+            let loaded = backend.load().await;
+            backend.close().await;
+            loaded
+        };
+        load("localhost", "ssl-mode=verify-ca").await.unwrap();
+        load("shop.test", "ssl-mode=verify-identity").await.unwrap();
+        let error = load("localhost", "ssl-mode=verify-identity").await.unwrap_err();
+        assert!(error.to_string().contains("for another name"), "{error:?}");
+    });
+}
+
 /// How many connections have ended without a goodbye, before and after they were let in.
 async fn aborted(place: &Place) -> Vec<String> {
     let mut counts = Vec::new();

@@ -44,6 +44,17 @@ fn identity_is_verified_by_the_name_whichever_address_has_won() {
     });
 }
 
+#[test]
+fn a_unix_socket_is_connected_to_also_to_be_told_of_swaps() {
+    everywhere(&[], async |place| {
+        let url = format!("redis://localhost?socket={}", place.server.socket().display());
+        let told = backend(&url);
+        let before = told.load().await.unwrap().version;
+        let (told, ()) = tokio::join!(told.changed(before), hand_over(&url));
+        told.unwrap();
+    });
+}
+
 fn inside(urls: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -14,7 +14,7 @@ pub(super) async fn check(settings: &Settings, url: &ServerUrl, report: &mut Rep
         Err(error) => return report.fail("server", &error, Exit::Config),
     };
     match backend.risks().await {
-        Ok(risks) if risks.is_empty() => report.ok("server", "it admits no way to lose locks"),
+        Ok(risks) if risks.is_empty() => report.ok("server", "nothing that it tells of itself loses locks; see to `appendfsync always`, which it does not tell"),
         Ok(risks) => {
             for risk in risks {
                 report.warn("server", risk.to_string(), "see the front page of lock-redis");
