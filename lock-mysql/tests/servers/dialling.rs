@@ -57,6 +57,9 @@ fn identity_is_verified_by_the_name_whichever_address_has_won() {
         );
         // No connection is made only to see whether it can be made, and each ends in good order.
         assert_eq!(aborted(place).await, before);
+        // The only address of a name is named, too.
+        let only = format!("mysql://{user}:{PASSWORD}@one.test:1/{}", place.name);
+        run_inside(&network, TEST, &[(&format!("[{}]:1: ", GOOD[0]), only)]);
         let refused = ["hole4.test", "good.test", &other];
         run_inside(&network, TEST, &refused.map(|host| ("for another name", url(host, named))));
     });
@@ -113,7 +116,7 @@ fn inside(urls: &str) {
         });
         match loaded {
             Ok(_) => assert_eq!(expected, WORKS, "{shown}"),
-            Err(error) => assert!(error.to_string().contains(expected), "{shown}: {error:?}"),
+            Err(error) => assert!(format!("{error:?}").contains(expected), "{shown}: {error:?}"),
         }
     }
 }
