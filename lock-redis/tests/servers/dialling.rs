@@ -35,8 +35,10 @@ fn identity_is_verified_by_the_name_whichever_address_has_won() {
             format!("rediss://{host}:{}?{ca}", network.port())
         };
         let (literal, other) = (format!("[{}]", GOOD[0]), format!("[{}]", OTHER[0]));
-        // One of whose addresses the first is dead, and one that is an address itself.
-        let works = ["hole6.test", &literal].map(|host| format!("{WORKS}\t{}", url(host)));
+        // One of whose addresses the first is dead, one that is an address itself, and one after a host
+        // that is dead.
+        let works = ["hole6.test", &literal, "dead.test:1,hole6.test"]
+            .map(|host| format!("{WORKS}\t{}", url(host)));
         let refused = ["hole4.test", "good.test", &other];
         let refused = refused.map(|host| format!("for another name\t{}", url(host)));
         let urls = [&works[..], &refused].concat().join("\n");
