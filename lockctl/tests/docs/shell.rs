@@ -20,6 +20,8 @@ const MARK: &str = "\u{1e}";
 const HOST: &str = "web1";
 /// The URL of a server in the pages.
 const URL: &str = "mysql://shop@db.internal/shop?password-file=/etc/shop/password";
+/// What root's commands find where root's store is: nothing, whatever this host has there.
+const EMPTY_STATE: &str = "mkdir -p /var/lib/lockctl && mount -t tmpfs none /var/lib/lockctl";
 /// How long a block may take at most.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -119,14 +121,19 @@ impl Shell {
     /// Runs a script, and whatever it left running is ended with it.
     fn bash(&self, script: &str) -> (String, Option<i32>) {
         let out = self.dir.path().join("out");
-        let script = format!(
+        let mut script = format!(
             "exec >{out} 2>&1\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{script}",
             out = out.display()
         );
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("setsid");
+        command.arg("--wait");
+        if rustix::process::geteuid().is_root() && may_mount() {
+            command.args(["unshare", "--mount"]);
+            script = format!("{EMPTY_STATE} || exit\n{script}");
+        }
         command
-            .args(["--wait", "bash", "--norc", "-c", &script])
+            .args(["bash", "--norc", "-c", &script])
             .current_dir(self.dir.path())
             .env("PATH", format!("{}:{path}", self.dir.path().join("bin").display()))
             // Pages write to the home of their reader.
@@ -157,6 +164,13 @@ impl Shell {
     fn store(&self) -> PathBuf {
         self.dir.path().join("locks.db")
     }
+}
+
+/// Whether this machine lets root have mounts of its own; containers may not.
+fn may_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", EMPTY_STATE]);
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 fn check(block: &Block, step: &Step, printed: &str) {

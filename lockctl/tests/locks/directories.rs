@@ -228,7 +228,7 @@ fn users_of_a_group_exclude_each_other_and_others_have_no_access() {
     let output = by(1003, "--clear-groups", "run -l one -- true").output().unwrap();
     assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
     assert!(stderr(&output).contains("lacks the right"), "{}", stderr(&output));
-    ann.signal_all(rustix::process::Signal::KILL);
+    ann.kill_all();
     bob.command_pid();
     bob.end();
     scene.assert_free();

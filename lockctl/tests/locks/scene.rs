@@ -219,6 +219,14 @@ impl Running {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// Kills `lockctl`, and then the whole group of its command: the other way round it might see
+    /// the command's end, and give back what the dead are to hold.
+    pub(crate) fn kill_all(&self) {
+        let group = self.command_pid();
+        self.signal(Signal::KILL);
+        kill_process_group(group, Signal::KILL).unwrap();
+    }
+
     /// Sends a signal to `lockctl` and to the whole group of its command.
     pub(crate) fn signal_all(&self, signal: Signal) {
         let group = self.command_pid();

@@ -40,7 +40,7 @@ fn wait_does_not_wait_for_the_dead() {
     let holder = scene.hold("--task holder -l one");
     let mut wait = scene.start(&mut scene.lockctl("wait one"));
     wait.says("waiting for one: held by holder (pid ");
-    holder.signal_all(rustix::process::Signal::KILL);
+    holder.kill_all();
     assert_eq!(wait.wait().code(), Some(0));
     scene.assert_ends("wait one --wait 0", 0);
 }

@@ -23,7 +23,7 @@ fn a_killed_run_frees_its_locks_at_once_and_nothing_elses() {
     let mut victim = scene.hold(&format!("--task victim -l app/blog -l mail {LONG}"));
     let mut waiter = scene.queue("waiter", "-l app/blog -l mail");
     let mut still = scene.queue("still", "-l app/shop");
-    victim.signal_all(Signal::KILL);
+    victim.kill_all();
     waiter.command_pid();
     assert_eq!(victim.wait().to_string(), "signal: 9 (SIGKILL)");
     let list = scene.list();
@@ -41,7 +41,7 @@ fn who_comes_after_the_crash_does_not_wait_either() {
     let scene = Scene::new();
     let mut victim = scene.hold(&format!("--task victim -l one {LONG}"));
     let command = victim.command_pid();
-    victim.signal_all(Signal::KILL);
+    victim.kill_all();
     victim.wait();
     poll("the command is dead", || is_dead(command).then_some(()));
     let list = scene.list();
@@ -141,7 +141,7 @@ fn a_zombie_holds_nothing() {
     let scene = Scene::new();
     let victim = scene.hold(&format!("--task victim -l one {LONG}"));
     let mut waiter = scene.queue("waiter", "-l one");
-    victim.signal_all(Signal::KILL);
+    victim.kill_all();
     waiter.command_pid();
     // Nobody has waited for it yet.
     assert_eq!(state(victim.pid()), Some('Z'));

@@ -196,7 +196,7 @@ fn the_locks_of_the_dead_are_freed() {
     let scene = Scene::new();
     let mut victim = scene.hold(&format!("--task victim -l one {LONG}"));
     let command = victim.command_pid();
-    victim.signal_all(Signal::KILL);
+    victim.kill_all();
     victim.wait();
     poll("the command is dead", || is_dead(command).then_some(()));
     assert_eq!(kill(&scene, "--task victim"), "victim: was dead; free: one\n");

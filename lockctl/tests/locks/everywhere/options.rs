@@ -114,7 +114,7 @@ fn a_lease_of_none_is_no_obstacle_where_death_can_be_seen() {
     let scene = Scene::new();
     let mut run = scene.hold("--task job -l one --lease none");
     let mut waiter = scene.queue("waiter", "-l one");
-    run.signal_all(rustix::process::Signal::KILL);
+    run.kill_all();
     run.wait();
     waiter.command_pid();
     waiter.end();

@@ -46,7 +46,7 @@ fn a_death_is_told() {
     let holder = scene.hold("--task holder -l one");
     let watch = scene.start(&mut scene.lockctl("watch -n 100ms"));
     tells(&watch, " holder holds one ");
-    holder.signal_all(Signal::KILL);
+    holder.kill_all();
     tells(&watch, " holder is dead\n");
 }
 

@@ -106,7 +106,7 @@ fn a_limit_says_how_many_have_to_go() {
 fn who_is_dead_is_not_in_the_way_and_is_named() {
     let scene = Scene::new();
     let holder = scene.hold("--task holder -l one");
-    holder.signal_all(rustix::process::Signal::KILL);
+    holder.kill_all();
     poll("its death is seen", || {
         let (status, text) = why(&scene, "one");
         (status == 0 && text.contains("holder held one, and is dead")).then_some(())

@@ -86,7 +86,7 @@ fn the_dead_are_named_and_swept_on_demand_only() {
     let scene = configured();
     let mut alive = scene.hold("--task alive -l one");
     let dead = scene.hold("--task crashed -l two -s three");
-    dead.signal_all(Signal::KILL);
+    dead.kill_all();
     poll("its death is seen", || {
         doctor(&scene, "")
             .1

@@ -88,7 +88,7 @@ fn the_members_of_the_group_exclude_each_other() {
     assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
     assert!(stderr(&output).contains("shared"), "{}", stderr(&output));
 
-    ann.signal_all(rustix::process::Signal::KILL);
+    ann.kill_all();
     bob.command_pid();
     let mut ann = users.ask(1001, "--task ann -l one");
     poll("she waits for him", || ann.err().contains("held by bob").then_some(()));

@@ -97,7 +97,7 @@ fn the_dead_are_swept_there_too() {
     let scene = Scene::new();
     let url = scene.world.store.url_of_user_with("SELECT, INSERT, UPDATE");
     let dead = scene.hold("--task crashed -l one");
-    dead.signal_all(rustix::process::Signal::KILL);
+    dead.kill_all();
     crate::world::poll("its death is seen", || {
         let output = on(&scene, &url, "doctor");
         stdout(&output).contains("1 client is dead").then_some(())
