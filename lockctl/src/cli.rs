@@ -168,10 +168,12 @@ commands that it runs are ended, before others may take the locks.";
 /// What `kill` promises.
 const KILL_HELP: &str = "\
 TERM first, KILL after the grace, and nothing is freed before all processes are gone: those that the
-store names for the task, their process groups, and what they run in their own. A `lockctl run` gets
-the signal and passes it on, as if it had been asked to end. A process that is stopped is continued.
-A task that waits leaves the queue. Sub-tasks are ended with their task. No signal ever hits a process
-that got the id of another.
+store names for the task, their process groups, and all that they have started, in whatever group or
+session. A `lockctl run` gets the signal and passes it on, as if it had been asked to end; what left its
+group is asked when its own parent has ended. A process that is stopped is continued. A task that waits
+leaves the queue. Sub-tasks are ended with their task. No signal ever hits a process that got the id of
+another. A daemon, which has left its parents as well, is not ended but named. The locks that a script
+acquired are free when the script has ended.
 
 It refuses, and does nothing at all, if one of the tasks of this name runs on another host or in
 another container, may not be signalled by this user, works for other tasks too, or runs this very

@@ -8,11 +8,15 @@ use rustix::{
     process::{Pid, Signal, getpid, kill_process, kill_process_group, test_kill_process_group},
 };
 
-use crate::launch::Grouping;
+use crate::{
+    launch::Grouping,
+    strays::{Stray, Strays},
+};
 
 /// The processes of a run: those in the child's group that descend from the child.
 ///
-/// A process that left the group, as a daemon does, is no longer of the run. Where the group is the
+/// A process that left the group, as a daemon does, is no longer of the run, but for one that is asked to
+/// end: see [`strays`](crate::strays). Where the group is the
 /// terminal's, it also has our shell's pipeline in it, so descent counts: an orphan descends from
 /// `lockctl`, its subreaper, and `lockctl` has no other children.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +81,13 @@ impl Group {
         Ok(())
     }
 
+    /// Looks for what the run has started and left the group.
+    pub(crate) fn strays(self, known: &mut Strays) -> io::Result<Vec<Stray>> {
+        let all = stats()?;
+        let group = self.id();
+        Ok(known.look(&all, |stat| self.has(group, stat, &all), |_| false))
+    }
+
     /// Whether the kernel knows no process of the group any more, not even a zombie.
     fn is_empty(self) -> bool {
         test_kill_process_group(self.child) == Err(Errno::SRCH)
@@ -85,16 +96,9 @@ impl Group {
     /// The living, and how many zombies.
     fn scan(self) -> io::Result<(Vec<Pid>, usize)> {
         let all = stats()?;
-        let group = match self.grouping {
-            Grouping::Own => Some(self.child),
-            Grouping::Terminal => group_of(None),
-        };
-        let group = group.map_or(-1, Pid::as_raw_pid);
+        let group = self.id();
         let (mut alive, mut zombies) = (Vec::new(), 0);
-        for stat in all.values().filter(|stat| stat.pgrp == group) {
-            if self.grouping == Grouping::Terminal && !descends(stat, getpid(), &all) {
-                continue;
-            }
+        for stat in all.values().filter(|stat| self.has(group, stat, &all)) {
             if is_alive(stat) {
                 alive.extend(Pid::from_raw(stat.pid));
             } else {
@@ -103,6 +107,19 @@ impl Group {
         }
         alive.sort_unstable_by_key(|pid| pid.as_raw_pid());
         Ok((alive, zombies))
+    }
+
+    /// The id of the process group that CMD was started in.
+    fn id(self) -> i32 {
+        let group = match self.grouping {
+            Grouping::Own => Some(self.child),
+            Grouping::Terminal => group_of(None),
+        };
+        group.map_or(-1, Pid::as_raw_pid)
+    }
+
+    fn has(self, group: i32, stat: &Stat, all: &HashMap<i32, Stat>) -> bool {
+        stat.pgrp == group && (self.grouping == Grouping::Own || descends(stat, getpid(), all))
     }
 }
 

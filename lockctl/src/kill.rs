@@ -10,12 +10,14 @@ use lock_core::{
 
 use crate::{
     cli,
+    ending::{Ended, Ending},
     exit::Exit,
     keeper::LockError,
     notice,
     open::with_locks,
-    processes::{Ended, Ending, Member},
+    processes::Member,
     store::Settings,
+    strays,
 };
 
 /// Why a task is not ended.
@@ -95,6 +97,7 @@ fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
         return Err(KillError::Survived { task: task.clone(), pids });
     }
     free(settings, task, &victims)?;
+    say_detached(&victims);
     Ok(report(&victims, &members, ended))
 }
 
@@ -187,6 +190,21 @@ fn free(settings: &Settings, task: &str, victims: &[Victim]) -> Result<(), KillE
         journal.freed(&task.name, Some(id));
     }
     if left { Err(KillError::Unproven(task.to_owned())) } else { Ok(()) }
+}
+
+/// Names the daemons of the tasks: they are on their own, as they were meant to be.
+fn say_detached(victims: &[Victim]) {
+    let tasks: Vec<&TaskId> = victims.iter().flat_map(|victim| victim.tasks.keys()).collect();
+    // Where /proc cannot be read nobody would have been ended either.
+    let mut living = strays::started_by(&tasks).unwrap_or_default();
+    living.retain(|process| Some(*process) != Process::current());
+    if let [_, ..] = living[..] {
+        let pids: Vec<String> = living.iter().map(|process| process.0.to_string()).collect();
+        notice::say(format_args!(
+            "a process that had detached itself from the task lives on: pid {}",
+            pids.join(", ")
+        ));
+    }
 }
 
 /// `backup-17: ended (pid 4242, 4243); free: app/blog`

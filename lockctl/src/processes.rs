@@ -4,7 +4,7 @@
 //! meant after the pidfd was opened: an id that is used again is never hit.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, btree_map::Entry},
+    collections::HashMap,
     io,
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
@@ -18,7 +18,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process},
 };
 
-use crate::group::{descends, is_alive, stats};
+use crate::{
+    group::{descends, is_alive},
+    strays::Stray,
+};
 
 /// Whether ids of processes of that place mean here what they mean there.
 pub(crate) fn is_here(place: &Place) -> bool {
@@ -71,7 +74,7 @@ impl Handle {
 }
 
 /// Waits until one of these has ended, for at most this long; says whether one has.
-fn wait_for(handles: &[&Handle], limit: Option<Duration>) -> io::Result<bool> {
+pub(crate) fn wait_for(handles: &[&Handle], limit: Option<Duration>) -> io::Result<bool> {
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
     loop {
         let fds = handles
@@ -92,12 +95,21 @@ fn wait_for(handles: &[&Handle], limit: Option<Duration>) -> io::Result<bool> {
 pub(crate) struct Member {
     pub(crate) process: Process,
     /// Its process group.
-    group: i32,
-    /// Whether the set names it and a child of it, as that of a run names `lockctl` and CMD.
-    is_supervisor: bool,
+    pub(crate) group: i32,
+    /// Whether it is the `lockctl` of a run, whose set names CMD before it.
+    pub(crate) is_supervisor: bool,
     /// Whether the set names it and its parent.
-    is_supervised: bool,
-    is_stopped: bool,
+    pub(crate) is_supervised: bool,
+    pub(crate) is_stopped: bool,
+    /// Whether it is of the task by descent alone, and nothing of the task is its parent any more.
+    pub(crate) is_orphan: bool,
+}
+
+impl From<Stray> for Member {
+    fn from(Stray { process, group, is_stopped, is_orphan }: Stray) -> Self {
+        let (is_supervisor, is_supervised) = (false, false);
+        Self { process, group, is_supervisor, is_supervised, is_stopped, is_orphan }
+    }
 }
 
 impl Member {
@@ -111,12 +123,7 @@ impl Member {
 ///
 /// They are those that the set names, the members of its groups, and what descends from a named one
 /// and is in its process group: the command that a script is just running.
-pub(crate) fn members(sets: &[&ProcessSet]) -> io::Result<Vec<Vec<Member>>> {
-    let all = stats()?;
-    Ok(sets.iter().map(|set| members_of(set, &all)).collect())
-}
-
-fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Member> {
+pub(crate) fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Member> {
     let named =
         |stat: &Stat| identity(stat).is_some_and(|process| set.processes.contains(&process));
     let roots: Vec<&Stat> = all.values().filter(|stat| named(stat) && is_alive(stat)).collect();
@@ -139,13 +146,19 @@ fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Member> {
         })
     };
     let is_parent = |parent: &Stat, child: &Stat| child.ppid == parent.pid;
+    // CMD may be over.
+    let is_supervisor = |stat: &Stat| match set.processes[..] {
+        [_, last] => identity(stat) == Some(last),
+        _ => roots.iter().any(|child| is_parent(stat, child)),
+    };
     let member = |stat: &Stat| {
         Some(Member {
             process: identity(stat)?,
             group: stat.pgrp,
-            is_supervisor: named(stat) && roots.iter().any(|child| is_parent(stat, child)),
+            is_supervisor: named(stat) && is_supervisor(stat),
             is_supervised: named(stat) && roots.iter().any(|parent| is_parent(parent, stat)),
             is_stopped: stat.state == 'T',
+            is_orphan: false,
         })
     };
     let mut found: Vec<Member> = all
@@ -157,159 +170,12 @@ fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Member> {
     found
 }
 
-/// The processes of some sets that are being ended.
-#[derive(Debug)]
-pub(crate) struct Ending<'a> {
-    sets: Vec<&'a ProcessSet>,
-    handles: BTreeMap<Process, Handle>,
-}
-
-/// How an end came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// All ended when they were asked to.
-    Asked,
-    /// Some had to be killed.
-    Killed,
-    /// Some live on though they were killed.
-    Not,
-}
-
-/// How often it is looked which processes there are.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a `lockctl` has to give back the locks of a run whose processes were killed.
-const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(2);
-/// How long killed processes may take to end.
-const KILLED_PATIENCE: Duration = Duration::from_secs(10);
-
-impl<'a> Ending<'a> {
-    pub(crate) fn new(sets: Vec<&'a ProcessSet>) -> Self {
-        Self { sets, handles: BTreeMap::new() }
-    }
-
-    /// Ends all processes: TERM, KILL after the grace. Returns when they are gone.
-    pub(crate) fn end(&mut self, grace: Duration) -> io::Result<Ended> {
-        self.ask()?;
-        // What is stopped cannot end in peace; and one that just stops may have been continued before.
-        let wake = |member: &Member| member.is_stopped.then_some(Signal::CONT);
-        if self.until_gone(grace, wake)? {
-            return Ok(Ended::Asked);
-        }
-        // A lockctl whose run is over gives back the locks by itself.
-        let kill = |member: &Member| (!member.is_supervisor).then_some(Signal::KILL);
-        if self.until_gone(GIVE_BACK_PATIENCE, kill)? {
-            return Ok(Ended::Killed);
-        }
-        let gone = self.until_gone(KILLED_PATIENCE, |_| Some(Signal::KILL))?;
-        Ok(if gone { Ended::Killed } else { Ended::Not })
-    }
-
-    /// The processes that live.
-    pub(crate) fn living(&self) -> io::Result<Vec<Member>> {
-        let mut living = members(&self.sets)?.concat();
-        living.sort_unstable_by_key(|member| member.process);
-        living.dedup_by_key(|member| member.process);
-        Ok(living)
-    }
-
-    /// Sends TERM to each process that nobody else passes it on to: twice might break off a cleanup.
-    fn ask(&mut self) -> io::Result<()> {
-        let found = members(&self.sets)?;
-        // A lockctl passes it on to CMD, and to the whole group if CMD leads it.
-        let supervised: BTreeSet<Process> =
-            found.iter().flatten().filter(|one| one.is_supervised).map(|one| one.process).collect();
-        let mut told = BTreeSet::new();
-        for member in found.iter().flatten() {
-            let is_passed_on = supervised.contains(&member.process)
-                || supervised.iter().any(|leader| u32::try_from(member.group) == Ok(leader.0));
-            if !is_passed_on && told.insert(member.process) {
-                self.signal(member, Signal::TERM)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until all are gone, and signals those that are there; says whether they are gone in time.
-    fn until_gone(
-        &mut self,
-        limit: Duration,
-        signal: impl Fn(&Member) -> Option<Signal>,
-    ) -> io::Result<bool> {
-        let begin = Instant::now();
-        let mut seen_gone = false;
-        loop {
-            let living = self.living()?;
-            for member in &living {
-                if let Some(signal) = signal(member) {
-                    self.signal(member, signal)?;
-                }
-            }
-            if living.is_empty() {
-                // One may have forked and ended while /proc was read: what is gone is so twice.
-                if seen_gone {
-                    return Ok(true);
-                }
-                seen_gone = true;
-                continue;
-            }
-            seen_gone = false;
-            if begin.elapsed() >= limit {
-                return Ok(false);
-            }
-            let known: Vec<&Handle> =
-                living.iter().filter_map(|member| self.handles.get(&member.process)).collect();
-            let pause = LOOK_INTERVAL.min(limit.saturating_sub(begin.elapsed()));
-            wait_for(&known, Some(pause))?;
-        }
-    }
-
-    fn signal(&mut self, member: &Member, signal: Signal) -> io::Result<()> {
-        match self.handles.entry(member.process) {
-            Entry::Occupied(known) => known.get().signal(signal),
-            Entry::Vacant(unknown) => match Handle::open(member.process)? {
-                Some(handle) => unknown.insert(handle).signal(signal),
-                None => Ok(()),
-            },
-        }
-    }
-}
-
-fn identity(stat: &Stat) -> Option<Process> {
+/// A process, as its stat tells.
+pub(crate) fn identity(stat: &Stat) -> Option<Process> {
     Some(Process(u32::try_from(stat.pid).ok()?, stat.starttime))
 }
 
-fn raw(process: Process) -> Option<Pid> {
+/// Its id, as the system takes it.
+pub(crate) fn raw(process: Process) -> Option<Pid> {
     Pid::from_raw(i32::try_from(process.0).ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        os::unix::process::CommandExt,
-        process::{Command, Stdio},
-    };
-
-    use lock_core::process::ProcessGroup;
-
-    use super::*;
-
-    #[test]
-    fn who_got_the_id_of_another_is_not_signalled() {
-        let mut sleep = Command::new("sleep");
-        let mut child = sleep.arg("60").stdout(Stdio::null()).process_group(0).spawn().unwrap();
-        let Process(pid, start) = Process::find(child.id()).unwrap();
-        assert!(Handle::open(Process(pid, start - 1)).unwrap().is_none());
-        // An earlier process had the id, and led a group of this id.
-        let earlier = Process(pid, start - 1);
-        let mut set = ProcessSet { processes: vec![earlier], ..ProcessSet::current() };
-        set.groups = vec![ProcessGroup::led_by(earlier)];
-        assert_eq!(Ending::new(vec![&set]).end(Duration::ZERO).unwrap(), Ended::Asked);
-        assert!(child.try_wait().unwrap().is_none());
-
-        let same = Process(pid, start);
-        let mut set = ProcessSet { processes: vec![same], ..set };
-        set.groups = vec![ProcessGroup::led_by(same)];
-        assert_eq!(Ending::new(vec![&set]).end(Duration::from_mins(1)).unwrap(), Ended::Asked);
-        assert_eq!(child.wait().unwrap().to_string(), "signal: 15 (SIGTERM)");
-    }
 }

@@ -1,6 +1,8 @@
 //! The run: what happens from CMD's start until no process of its group lives.
 
 use std::{
+    collections::BTreeSet,
+    io,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -8,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lock_core::{AcquireError, Guard};
+use lock_core::{AcquireError, Guard, process::Process};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitOptions, WaitStatus, wait},
@@ -21,7 +23,9 @@ use crate::{
     keeper::Blocked,
     launch::{LaunchError, Shim, Started},
     notice,
+    processes::{Handle, raw},
     signals::Received,
+    strays::{Stray, Strays},
 };
 
 /// How long processes may outlive CMD until something is said of it.
@@ -119,6 +123,8 @@ pub(crate) fn until_end(
         is_held_back: false,
         was_asked: false,
         look_again: LOOK_AGAIN_MIN,
+        strays: None,
+        asked_strays: BTreeSet::new(),
     };
     while !run.is_over() {
         if std::mem::take(&mut run.is_stopped) && !run.was_asked {
@@ -153,6 +159,10 @@ struct Run<'a> {
     is_held_back: bool,
     was_asked: bool,
     look_again: Duration,
+    /// What left the group, from when the run is asked to end: it keeps the locks as well then.
+    strays: Option<Strays>,
+    /// Those of them that were asked.
+    asked_strays: BTreeSet<Process>,
 }
 
 /// CMD's own end, which its group may outlive.
@@ -179,7 +189,10 @@ impl Run<'_> {
             }
             Event::Signal(received) => {
                 let Some(signal) = received.signal else { return };
-                self.was_asked |= TO_END.contains(&signal);
+                if TO_END.contains(&signal) {
+                    self.was_asked = true;
+                    self.look_for_strays();
+                }
                 if signal == Signal::CONT && self.ended.is_none() && self.holds_back() {
                     return;
                 }
@@ -202,6 +215,7 @@ impl Run<'_> {
 
     /// Starts to end the run: TERM now, KILL after the grace.
     fn end(&mut self, lost: bool) {
+        self.look_for_strays();
         self.signal_all(Signal::TERM);
         // What is stopped could not end in peace.
         self.signal_all(Signal::CONT);
@@ -245,8 +259,16 @@ impl Run<'_> {
     /// Takes in what the children did, and says whether nothing of the run lives.
     fn is_over(&mut self) -> bool {
         let has_children = self.reap();
-        if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
+        let is_to_be_killed =
+            self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now());
+        if is_to_be_killed {
             self.signal_all(Signal::KILL);
+        }
+        let strays = self.strays();
+        if self.ending.is_some() {
+            for stray in strays.iter().flatten() {
+                self.end_stray(stray, is_to_be_killed);
+            }
         }
         // To check asks the store, if it is in doubt; if the locks are lost the run is ended.
         if self.is_held_back && self.watch.guard.check().is_ok() {
@@ -255,6 +277,13 @@ impl Run<'_> {
         }
         let Some(ended) = &mut self.ended else { return false };
         let members = if has_children { self.group.members() } else { Ok(Members::Gone) };
+        let members = match (members, strays) {
+            (Ok(Members::Gone), Ok(strays)) if !strays.is_empty() => Ok(Members::Alive(
+                strays.into_iter().filter_map(|stray| raw(stray.process)).collect(),
+            )),
+            (members, Ok(_)) => members,
+            (_, Err(error)) => Err(error),
+        };
         match members {
             Ok(Members::Gone) => return true,
             Ok(Members::Alive(pids)) => {
@@ -269,6 +298,36 @@ impl Run<'_> {
             Ok(Members::Hidden) | Err(_) => {}
         }
         false
+    }
+
+    /// Remembers what has left the group, while it can be told from whose it is.
+    fn look_for_strays(&mut self) {
+        self.strays.get_or_insert_default();
+        if let Err(error) = self.strays() {
+            self.say_hidden(&error);
+        }
+    }
+
+    /// Those that live of what left the group.
+    fn strays(&mut self) -> io::Result<Vec<Stray>> {
+        self.strays.as_mut().map_or_else(|| Ok(vec![]), |known| self.group.strays(known))
+    }
+
+    /// One whose parent lives is asked by that, as `sudo` asks what it runs.
+    fn end_stray(&mut self, stray: &Stray, is_to_be_killed: bool) {
+        let signals: &[Signal] = match () {
+            () if is_to_be_killed => &[Signal::KILL],
+            () if stray.is_orphan && self.asked_strays.insert(stray.process) => {
+                &[Signal::TERM, Signal::CONT]
+            }
+            () => return,
+        };
+        // Whoever may not be signalled, or has ended, cannot be ended by us.
+        if let Ok(Some(handle)) = Handle::open(stray.process) {
+            for signal in signals {
+                let _ = handle.signal(*signal);
+            }
+        }
     }
 
     /// Reaps all that ended; false when there is no child left, so that none can have descendants.
@@ -304,15 +363,23 @@ impl Run<'_> {
             let again = now + self.look_again;
             if ended.is_said || notice <= now { again } else { again.min(notice) }
         });
-        let kill = self.ending.as_ref().map(|ending| ending.kill_at.max(now + LOOK_AGAIN_MIN));
+        let kill = self.ending.as_ref().map(|ending| match &self.ended {
+            // Strays whose parent has ended are to be asked.
+            Some(_) => now + LOOK_AGAIN_MIN,
+            None => ending.kill_at.max(now + LOOK_AGAIN_MIN),
+        });
         let held_back = self.is_held_back.then_some(now + LOOK_AGAIN_MIN);
         lingering.into_iter().chain(kill).chain(held_back).min()
     }
 
     fn signal_all(&self, signal: Signal) {
         if let Err(error) = self.group.signal_all(signal) {
-            notice::say(format_args!("cannot find the processes of {}: {error}", self.watch.name));
+            self.say_hidden(&error);
         }
+    }
+
+    fn say_hidden(&self, error: &io::Error) {
+        notice::say(format_args!("cannot find the processes of {}: {error}", self.watch.name));
     }
 
     fn result(self) -> Result<Over, LaunchError> {
@@ -334,7 +401,7 @@ fn say_lingering(name: &str, pids: &[Pid]) {
     let more = if pids.len() > shown.len() { " …" } else { "" };
     let pids = shown.join(", ");
     notice::say(format_args!(
-        "{name} ended, but processes of its group still run (pid {pids}{more}): keeping its locks"
+        "{name} ended, but processes that it started still run (pid {pids}{more}): keeping its locks"
     ));
 }
 

@@ -21,11 +21,12 @@ use rustix::{
 use super::{AcquireForError, client_name, only};
 use crate::{
     cli::{self, OnLost},
+    ending::Ending,
     exit::Exit,
     keeper::{Keeper, Plan},
     kin::Kin,
     notice,
-    processes::{Ending, Handle},
+    processes::Handle,
     run::check_grace,
     signals,
     store::Settings,

@@ -14,6 +14,7 @@ mod queue;
 mod signals;
 mod statuses;
 mod stores;
+mod strays;
 mod terminal;
 mod watch;
 mod why;

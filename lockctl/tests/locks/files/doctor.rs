@@ -5,7 +5,6 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
 };
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{

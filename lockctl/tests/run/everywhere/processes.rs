@@ -35,7 +35,7 @@ fn the_run_lasts_as_long_as_a_process_of_the_group() {
     let mut run = Started::new(&world, &mut world.run_script("sleep 60 & echo $!; exit 3"));
     let background = run.pid_line();
     let text = format!(
-        "lockctl: job ended, but processes of its group still run (pid {background}): keeping its locks\n"
+        "lockctl: job ended, but processes that it started still run (pid {background}): keeping its locks\n"
     );
     poll("it is said", || (!run.stderr().is_empty()).then_some(()));
     assert_eq!(run.stderr(), text);

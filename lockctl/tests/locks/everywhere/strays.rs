@@ -1,0 +1,137 @@
+//! What a task started and that left its process group: whoever ends the task ends it as well, or waits for it.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    scene::{Running, Scene},
+    world::{content, is_dead, poll, stderr, stdout},
+};
+
+/// Tells its pid; when asked to end it takes its time, and notes that it has ended.
+const WORKER: &str = r#"
+    cat >worker <<'END'
+    trap 'sleep 0.3; echo cleaned >>asked; exit' TERM
+    echo $$
+    while :; do sleep 0.02; done
+END
+"#;
+/// Tells its pid; ends only when it is killed.
+const STUBBORN: &str = r#"
+    cat >worker <<'END'
+    trap '' TERM
+    echo $$
+    while :; do sleep 0.02; done
+END
+"#;
+
+fn start(scene: &Scene, options: &str, worker: &str, script: &str) -> (Running, Pid) {
+    let run = scene
+        .start_script(&format!("--task victim -l one {options}"), &format!("{worker}{script}"));
+    let worker = run.pid_line(0);
+    (run, worker)
+}
+
+/// Starts a task that says whether the worker was done when the lock was granted.
+fn next(scene: &Scene) -> Running {
+    let next = scene.start_script("--task next -l one", "cat asked; echo granted; exec cat");
+    scene.until_waiting("next");
+    next
+}
+
+#[test]
+fn kill_asks_them_when_their_parent_has_ended_and_frees_nothing_before() {
+    // In a session of its own; as a job with a group of its own; below such a one.
+    for script in [
+        "setsid sh worker & wait",
+        "set -m; sh worker & wait",
+        "setsid sh -c 'setsid sh worker & wait' & wait",
+    ] {
+        let scene = Scene::new();
+        let (mut victim, worker) = start(&scene, "", WORKER, script);
+        let mut next = next(&scene);
+        let output = scene.output("kill --task victim");
+        assert_eq!(output.status.code(), Some(0), "{script}: {}", stderr(&output));
+        assert!(stdout(&output).starts_with("victim: ended ("), "{script}: {}", stdout(&output));
+        assert_eq!(stderr(&output), "", "{script}");
+        assert!(is_dead(worker), "{script}");
+        assert_eq!((next.line(0), next.line(1)), ("cleaned".into(), "granted".into()), "{script}");
+        assert_eq!(content(&scene.path("asked")), "cleaned\n", "it is asked once: {script}");
+        victim.wait();
+        next.end();
+        scene.assert_free();
+    }
+}
+
+#[test]
+fn kill_kills_them_after_the_grace() {
+    let scene = Scene::new();
+    let (mut victim, worker) = start(&scene, "", STUBBORN, "setsid sh worker & wait");
+    let output = scene.output("kill --task victim --grace 200ms");
+    assert!(stdout(&output).starts_with("victim: killed ("), "{}", stdout(&output));
+    assert!(is_dead(worker));
+    victim.wait();
+    scene.assert_free();
+}
+
+#[test]
+fn kill_finds_them_when_lockctl_was_killed() {
+    let scene = Scene::new();
+    let script = "trap : TERM; setsid sh worker & while :; do sleep 0.02; done";
+    let (mut victim, worker) = start(&scene, "--lease 1h", WORKER, script);
+    victim.signal(Signal::KILL);
+    victim.wait();
+    let output = scene.output("kill --task victim --grace 1s");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(is_dead(worker));
+    scene.assert_free();
+}
+
+#[test]
+fn kill_names_a_daemon_and_leaves_it_alone() {
+    let scene = Scene::new();
+    let script = "(setsid sh -c 'echo $$; exec sleep 600' &); exec sleep 600";
+    let (mut victim, daemon) = start(&scene, "", "", script);
+    // Its parent has ended when it is a child of lockctl.
+    let lockctl = victim.pid();
+    let parent =
+        || procfs::process::Process::new(daemon.as_raw_pid()).unwrap().stat().unwrap().ppid;
+    poll("it is a daemon", || (parent() == lockctl.as_raw_pid()).then_some(()));
+    let output = scene.output("kill --task victim");
+    assert_eq!(output.status.code(), Some(0));
+    let text = format!(
+        "lockctl: a process that had detached itself from the task lives on: pid {}\n",
+        daemon.as_raw_pid()
+    );
+    assert_eq!(stderr(&output), text);
+    assert!(!is_dead(daemon));
+    kill_process(daemon, Signal::KILL).unwrap();
+    victim.wait();
+    scene.assert_free();
+}
+
+#[test]
+fn a_run_that_is_asked_to_end_waits_for_them_and_asked_again_ends_them() {
+    let scene = Scene::new();
+    let (mut run, worker) = start(&scene, "", WORKER, "setsid sh worker & wait");
+    run.signal(Signal::TERM);
+    run.says("victim ended, but processes that it started still run");
+    assert!(!is_dead(worker));
+    assert_eq!(scene.list().holders(), ["victim"]);
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait().to_string(), "signal: 15 (SIGTERM)");
+    assert!(is_dead(worker));
+    assert_eq!(content(&scene.path("asked")), "cleaned\n");
+    scene.assert_free();
+}
+
+#[test]
+fn who_loses_its_locks_ends_them() {
+    for worker in [WORKER, STUBBORN] {
+        let scene = Scene::new();
+        let (mut run, worker) = start(&scene, "--kill-grace 1s", worker, "setsid sh worker & wait");
+        scene.assert_ends("release --task victim", 0);
+        assert_eq!(run.wait().code(), Some(74));
+        assert!(is_dead(worker));
+        scene.assert_free();
+    }
+}
