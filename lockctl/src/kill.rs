@@ -1,6 +1,13 @@
 //! `lockctl kill`: ends the processes of a task, and frees its locks when they are gone.
 
-use std::{collections::BTreeMap, io, io::Write, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    io::Write,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use lock_core::{
     LockName, LockSet, TaskId,
@@ -15,10 +22,14 @@ use crate::{
     keeper::LockError,
     notice,
     open::with_locks,
-    processes::Member,
+    processes::{Member, is_here},
     store::Settings,
     strays,
 };
+
+/// How long it may take until the dead and the living can be told apart.
+const JUDGE_PATIENCE: Duration = Duration::from_secs(1);
+const JUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why a task is not ended.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +91,7 @@ struct Task {
 
 fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
     let task = &options.task;
-    let listing = with_locks(settings, async |locks| Ok(locks.list().await?))?;
-    let victims = victims(&listing, task)?;
+    let victims = look(settings, task)?;
     if victims.is_empty() {
         return Err(KillError::NoTask { task: task.clone(), store: settings.describe() });
     }
@@ -101,20 +111,29 @@ fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
     Ok(report(&victims, &members, ended))
 }
 
-/// Whom it would hit; refused if it would hit others too, or cannot hit them from here.
-fn victims(listing: &Listing, name: &str) -> Result<Vec<Victim>, KillError> {
-    let holds =
-        listing.holds.iter().map(|hold| (&hold.task_id, &hold.task, &hold.client, &hold.locks));
-    let nothing = LockSet::new();
-    let waiting = listing.waiting.iter();
-    let waiting = waiting.map(|waiter| (&waiter.task_id, &waiter.task, &waiter.client, &nothing));
-    let all: Vec<_> = holds.chain(waiting).collect();
-    let meant: Vec<&TaskId> = all
-        .iter()
-        .filter(|one| **one.1 == *name || one.0.as_str() == name)
-        .map(|one| one.0)
-        .collect();
-    let is_meant = |id: &TaskId| meant.iter().any(|above| above.contains(id));
+/// Whom it would hit.
+fn look(settings: &Settings, task: &str) -> Result<Vec<Victim>, KillError> {
+    let is_hidden = |victim: &Victim| {
+        let client = &victim.client;
+        client.state == Liveness::Unknown && is_here(&client.processes.place)
+    };
+    let begin = Instant::now();
+    loop {
+        let listing = with_locks(settings, async |locks| Ok(locks.list().await?))?;
+        let found = find(&listing, task);
+        // Whoever is just dying cannot be judged for a moment.
+        if !found.iter().any(is_hidden) || begin.elapsed() >= JUDGE_PATIENCE {
+            check_victims(&listing, task, &found)?;
+            return Ok(found);
+        }
+        thread::sleep(JUDGE_INTERVAL);
+    }
+}
+
+/// The tasks of this name or id and their sub-tasks, by client.
+fn find(listing: &Listing, name: &str) -> Vec<Victim> {
+    let all = tasks(listing);
+    let is_meant = meant(&all, name);
     let mut victims: BTreeMap<_, Victim> = BTreeMap::new();
     for (id, task, client, locks) in all.iter().filter(|one| is_meant(one.0)) {
         let victim = victims
@@ -124,13 +143,40 @@ fn victims(listing: &Listing, name: &str) -> Result<Vec<Victim>, KillError> {
         let known = known.or_insert_with(|| Task { name: (*task).clone(), held: LockSet::new() });
         known.held.extend((*locks).clone());
     }
-    for victim in victims.values().filter(|victim| victim.client.state != Liveness::Dead) {
+    victims.into_values().collect()
+}
+
+type Row<'a> = (&'a TaskId, &'a Arc<str>, &'a Arc<ClientView>, LockSet);
+
+/// All that hold or wait, and what they hold.
+fn tasks(listing: &Listing) -> Vec<Row<'_>> {
+    let holds = listing.holds.iter();
+    let holds = holds.map(|hold| (&hold.task_id, &hold.task, &hold.client, hold.locks.clone()));
+    let waiting = listing.waiting.iter();
+    let waiting =
+        waiting.map(|waiter| (&waiter.task_id, &waiter.task, &waiter.client, LockSet::new()));
+    holds.chain(waiting).collect()
+}
+
+/// Tells which tasks are meant by a name or an id.
+fn meant<'a>(all: &[Row<'a>], name: &str) -> impl Fn(&TaskId) -> bool + use<'a> {
+    let meant: Vec<&TaskId> = all
+        .iter()
+        .filter(|one| **one.1 == *name || one.0.as_str() == name)
+        .map(|one| one.0)
+        .collect();
+    move |id| meant.iter().any(|above| above.contains(id))
+}
+
+/// Refuses what would hit others too, or cannot be hit from here.
+fn check_victims(listing: &Listing, name: &str, victims: &[Victim]) -> Result<(), KillError> {
+    let all = tasks(listing);
+    let is_meant = meant(&all, name);
+    for victim in victims.iter().filter(|victim| victim.client.state != Liveness::Dead) {
         let task = victim.tasks.values().next().map(|task| task.name.clone()).unwrap_or_default();
         if victim.client.state == Liveness::Unknown {
-            return Err(KillError::Refused {
-                task,
-                why: unreachable(&victim.client.processes.place),
-            });
+            let why = unreachable(&victim.client.processes.place);
+            return Err(KillError::Refused { task, why });
         }
         let other = all.iter().find(|one| one.2.id == victim.client.id && !is_meant(one.0));
         if let Some((_, other, ..)) = other {
@@ -138,7 +184,7 @@ fn victims(listing: &Listing, name: &str) -> Result<Vec<Victim>, KillError> {
             return Err(KillError::Refused { task, why });
         }
     }
-    Ok(victims.into_values().collect())
+    Ok(())
 }
 
 /// Why the processes of that place cannot be ended from this one.
