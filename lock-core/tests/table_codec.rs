@@ -10,9 +10,10 @@ use proptest::sample::Index;
 
 /// A table with everything in it that there can be.
 const FULL: &str = concat!(
-    r#"{"interlock":1,"clients":{"#,
-    r#""000000000001":{"name":"backup-17","host":"web1","boot":"b1","pidns":7,"timens":8,"bell":9,"#,
-    r#""pids":[[4242,100]],"groups":[[4243,101]],"rev":1,"lease":60000,"mark":2001,"#,
+    r#"{"interlock":1,"sites":{"#,
+    r#""0":{"host":"web1","boot":"b1","pidns":7,"timens":8,"bell":9}},"clients":{"#,
+    r#""000000000001":{"name":"backup-17","site":0,"pids":[[4242,100]],"groups":[[4243,101]],"#,
+    r#""rev":1,"lease":60000,"mark":2001,"#,
     r#""seen":{"b2":{"mark":2001,"at":55}},"tasks":{"#,
     r#""0":{"note":"nightly","holds":{"0":{"fence":2000,"locks":{"app/blog":"x","mail":"s"}}}},"#,
     r#""1":{"name":"step","under":"000000000001.0","holds":{"#,
@@ -103,8 +104,9 @@ fn a_small_table_is_written_exactly_so() {
     assert_eq!(
         String::from_utf8(table.encode()).unwrap(),
         concat!(
-            r#"{"interlock":1,"clients":{"000000000001":{"name":"backup-17","host":"web1","#,
-            r#""boot":"b1","pidns":7,"timens":8,"bell":9,"pids":[[4242,100]],"#,
+            r#"{"interlock":1,"sites":{"0":{"host":"web1","boot":"b1","pidns":7,"timens":8,"#,
+            r#""bell":9}},"clients":{"#,
+            r#""000000000001":{"name":"backup-17","site":0,"pids":[[4242,100]],"#,
             r#""groups":[[4243,101]],"lease":60000,"mark":2000,"tasks":{"#,
             r#""0":{"holds":{"0":{"fence":2000,"#,
             r#""locks":{"app/blog":"x","cpu":3,"mail":"s"}}}},"#,
@@ -236,6 +238,7 @@ fn a_table_that_contradicts_itself_is_refused() {
         (r#""fence":3001"#, r#""fence":0"#, "fence"),
         (r#""fences":{"app/blog":2000}"#, r#""fences":{"app/blog":3001}"#, "covered fence"),
         (r#""fences":{"app/blog":2000}"#, r#""fences":{"app/shop":2000}"#, "covered fence"),
+        (r#""site":0"#, r#""site":1"#, "site"),
         (r#""mark":4000"#, r#""mark":5001"#, "renewal"),
         (r#""seen":{"b2":{"mark":2001"#, r#""seen":{"b2":{"mark":5001"#, "renewal"),
         (r#""name":"step""#, r#""name":"""#, "name"),
@@ -279,6 +282,41 @@ fn a_table_cut_off_anywhere_is_refused() {
     for garbage in ["null", "[]", "0", "\"\"", "{}", "\u{feff}{}", "{\"interlock\":1}"] {
         assert!(decode(garbage).is_err(), "{garbage}");
     }
+}
+
+#[test]
+fn clients_of_one_place_have_it_in_common_until_the_last_is_gone() {
+    let with_clients = |count: u64| {
+        let mut table = LockTable::new();
+        for number in 0..count {
+            let id = ClientId::from_random(number);
+            let task = TaskId::new(None, id, 0).unwrap();
+            let request = Request::exclusive(format!("app/blog-{number}"));
+            let stamp = Stamp { version: Version(2000), now_ms: 2 };
+            table.apply(&ask(0, &task, "backup-17", &request), stamp);
+        }
+        table
+    };
+    let mut table = with_clients(3);
+    let text = String::from_utf8(table.encode()).unwrap();
+    assert_eq!(text.matches("web1").count(), 1, "{text}");
+    let places: Vec<Place> =
+        table.list().holds.iter().map(|hold| hold.client.processes.place.clone()).collect();
+    assert_eq!(places, [&info().processes.place; 3].map(Clone::clone));
+
+    let moved = ProcessSet::current();
+    let op = Op::SetProcesses { client: ClientId::from_random(1), processes: moved.clone() };
+    let stamp = Stamp { version: Version(3000), now_ms: 3 };
+    assert_eq!(table.apply(&op, stamp), Outcome::Done(true));
+    assert_eq!(table.apply(&op, stamp), Outcome::Done(false));
+    let read = decode_at(&table.encode(), 5000).unwrap();
+    assert_eq!(read.client(ClientId::from_random(1)).unwrap().processes, moved);
+    assert_eq!(read.client(ClientId::from_random(1)).unwrap().bell, Some(9));
+    assert_eq!(read.client(ClientId::from_random(2)).unwrap().processes, info().processes);
+
+    let mut table = with_clients(1);
+    table.apply(&Op::Release(RequestId { client: ClientId::from_random(0), number: 0 }), stamp);
+    assert_eq!(table.encode(), LockTable::new().encode());
 }
 
 #[test]

@@ -5,13 +5,14 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::{
-    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Stamp,
+    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site, Stamp,
     SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
 use crate::failpoint::{Mutant, is};
 use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
+use crate::process::ProcessSet;
 use crate::request::{LockSet, Mode};
 
 /// Locks that are no longer held or waited for, and the task that had them.
@@ -31,15 +32,7 @@ impl LockTable {
                 Outcome::Done(self.observe(*client, *mark, boot, *first_ms))
             }
             Op::SetProcesses { client, processes } => {
-                let Some(client) = self.clients.get_mut(client) else {
-                    return Outcome::Done(false);
-                };
-                if client.processes() == *processes {
-                    return Outcome::Done(false);
-                }
-                client.set_processes(processes.clone());
-                client.rev += 1;
-                Outcome::Done(true)
+                Outcome::Done(self.set_processes(*client, processes))
             }
             Op::Forget(id) => Outcome::Done(self.forget(*id)),
             Op::Renew(client) => {
@@ -285,19 +278,31 @@ impl LockTable {
         self.dequeue(ticket);
     }
 
+    fn set_processes(&mut self, id: ClientId, set: &ProcessSet) -> bool {
+        let Some(client) = self.clients.get(&id) else { return false };
+        if self.processes(client) == *set {
+            return false;
+        }
+        let bell = self.site(client).bell;
+        let site = self.number_of(Site::new(&set.place, bell));
+        let client = self.clients.get_mut(&id).expect("it was just seen");
+        client.site = site;
+        client.pids.clone_from(&set.processes);
+        client.groups.clone_from(&set.groups);
+        client.rev += 1;
+        true
+    }
+
     /// Makes sure that the client and the task are known.
     fn register(&mut self, acquire: &Acquire, stamp: Stamp) {
         let info = &acquire.client;
-        let client = self.clients.entry(acquire.id.client).or_insert_with(|| {
-            let mut client = Client {
+        let ProcessSet { place, processes, groups } = &info.processes;
+        if !self.clients.contains_key(&acquire.id.client) {
+            let client = Client {
                 name: info.name.clone(),
-                host: None,
-                boot: None,
-                pidns: None,
-                timens: None,
-                bell: info.bell,
-                pids: Vec::new(),
-                groups: Vec::new(),
+                site: self.number_of(Site::new(place, info.bell)),
+                pids: processes.clone(),
+                groups: groups.clone(),
                 rev: 0,
                 lease: info.lease.map(|l| u64::try_from(l.as_millis()).unwrap_or(u64::MAX)),
                 mark: stamp.version,
@@ -305,9 +310,9 @@ impl LockTable {
                 freed: Vec::new(),
                 tasks: BTreeMap::new(),
             };
-            client.set_processes(info.processes.clone());
-            client
-        });
+            self.clients.insert(acquire.id.client, client);
+        }
+        let client = self.clients.get_mut(&acquire.id.client).expect("it is there");
         let name = (client.name != acquire.name).then(|| acquire.name.clone());
         client.tasks.entry(acquire.task.number()).or_insert_with(|| Task {
             name,

@@ -12,6 +12,9 @@ impl LockTable {
         }
         for client in self.clients.values() {
             check_text(&client.name)?;
+            if client.site.is_some_and(|number| !self.sites.contains_key(&number)) {
+                return Err("a client is at no site");
+            }
             if client.mark > version || client.seen.values().any(|seen| seen.mark > version) {
                 return Err("a renewal is newer than the table");
             }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Client, LockTable, Waiter};
+use super::{Client, LockTable, Site, Waiter};
 use crate::backend::{Snapshot, Version};
 use crate::ids::ClientId;
 use crate::name::LockName;
@@ -25,6 +25,8 @@ const FORMAT: u64 = 1;
 #[serde(deny_unknown_fields)]
 struct Read {
     interlock: u64,
+    #[serde(default, deserialize_with = "unique_map")]
+    sites: BTreeMap<u64, Site>,
     #[serde(deserialize_with = "unique_map")]
     clients: BTreeMap<ClientId, Client>,
     queue: Vec<Waiter>,
@@ -34,6 +36,8 @@ struct Read {
 #[derive(Serialize)]
 struct Written<'t> {
     interlock: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sites: BTreeMap<u64, &'t Site>,
     clients: &'t BTreeMap<ClientId, Client>,
     queue: Vec<&'t Waiter>,
 }
@@ -66,7 +70,7 @@ impl LockTable {
         if read.interlock != FORMAT {
             return Err(TableError::Inconsistent("there never was such a format"));
         }
-        let mut table = Self { clients: read.clients, ..Self::default() };
+        let mut table = Self { clients: read.clients, sites: read.sites, ..Self::default() };
         table.index(read.queue).map_err(TableError::Inconsistent)?;
         table.check(cell.version).map_err(TableError::Inconsistent)?;
         Ok(table)
@@ -74,8 +78,14 @@ impl LockTable {
 
     /// Writes the table as the bytes of a cell.
     pub fn encode(&self) -> Vec<u8> {
+        // Only those that somebody is at.
+        let sites = self.clients.values().filter_map(|client| {
+            let number = client.site?;
+            Some((number, self.sites.get(&number)?))
+        });
         let written = Written {
             interlock: FORMAT,
+            sites: sites.collect(),
             clients: &self.clients,
             queue: self.queue.values().collect(),
         };

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Version;
 use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
-use crate::process::{Process, ProcessGroup, ProcessSet};
+use crate::process::{self, Process, ProcessGroup, ProcessSet};
 use crate::request::{LockSet, Mode};
 
 pub use codec::TableError;
@@ -49,6 +49,8 @@ pub use why::{Condition, Why};
 #[derive(Debug, Clone, Default)]
 pub struct LockTable {
     clients: BTreeMap<ClientId, Client>,
+    /// Where clients are, each place once: those of one host have that in common.
+    sites: BTreeMap<u64, Site>,
     /// The queue: a waiter's place is the order of its ticket.
     queue: BTreeMap<Ticket, Waiter>,
 
@@ -68,11 +70,10 @@ type Ticket = u64;
 /// The ticket of somebody who is not in the queue: behind everybody.
 const LAST: Ticket = Ticket::MAX;
 
-/// One driver with its processes, as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A place with clients, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Client {
-    name: Arc<str>,
+struct Site {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,9 +82,19 @@ struct Client {
     pidns: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timens: Option<u64>,
-    /// The network namespace of its bell.
+    /// The network namespace of bells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bell: Option<u64>,
+}
+
+/// One driver with its processes, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    name: Arc<str>,
+    /// Where it is; absent if nothing is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    site: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pids: Vec<Process>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -205,28 +216,17 @@ impl Client {
     fn lease(&self) -> Option<std::time::Duration> {
         self.lease.map(std::time::Duration::from_millis)
     }
+}
 
-    fn processes(&self) -> ProcessSet {
-        ProcessSet {
-            place: crate::process::Place {
-                host: self.host.clone(),
-                boot: self.boot.clone(),
-                pid_ns: self.pidns,
-                time_ns: self.timens,
-            },
-            processes: self.pids.clone(),
-            groups: self.groups.clone(),
-        }
+impl Site {
+    fn new(place: &process::Place, bell: Option<u64>) -> Self {
+        let process::Place { host, boot, pid_ns, time_ns } = place.clone();
+        Self { host, boot, pidns: pid_ns, timens: time_ns, bell }
     }
 
-    fn set_processes(&mut self, processes: ProcessSet) {
-        let ProcessSet { place, processes, groups } = processes;
-        self.host = place.host;
-        self.boot = place.boot;
-        self.pidns = place.pid_ns;
-        self.timens = place.time_ns;
-        self.pids = processes;
-        self.groups = groups;
+    fn place(&self) -> process::Place {
+        let Self { host, boot, pidns, timens, .. } = self.clone();
+        process::Place { host, boot, pid_ns: pidns, time_ns: timens }
     }
 }
 
@@ -283,6 +283,33 @@ impl LockTable {
     /// What has happened to requests since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
+    }
+
+    fn site(&self, client: &Client) -> Site {
+        let site = client.site.and_then(|number| self.sites.get(&number));
+        site.cloned().unwrap_or_default()
+    }
+
+    /// The number of a site, which it has from now on if the table does not know it.
+    fn number_of(&mut self, site: Site) -> Option<u64> {
+        if site == Site::default() {
+            return None;
+        }
+        let known = self.sites.iter().find(|(_, known)| **known == site);
+        let number = known.map_or_else(
+            || self.sites.last_key_value().map_or(0, |(last, _)| last + 1),
+            |(number, _)| *number,
+        );
+        self.sites.entry(number).or_insert(site);
+        Some(number)
+    }
+
+    fn processes(&self, client: &Client) -> ProcessSet {
+        ProcessSet {
+            place: self.site(client).place(),
+            processes: client.pids.clone(),
+            groups: client.groups.clone(),
+        }
     }
 
     fn find_hold(&self, id: RequestId) -> Option<(u64, &Hold)> {

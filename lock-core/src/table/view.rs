@@ -239,7 +239,7 @@ impl LockTable {
     pub fn list(&self) -> Listing {
         let mut holds = Vec::new();
         for (&id, client) in &self.clients {
-            let view = Arc::new(view(id, client));
+            let view = Arc::new(self.client_view(id, client));
             for (&number, task) in &client.tasks {
                 let task_id = Self::task_id(id, number, task);
                 holds.extend(task.holds.iter().map(|(&number, hold)| HoldView {
@@ -270,12 +270,12 @@ impl LockTable {
 
     /// A client, if the table knows it.
     pub fn client(&self, id: ClientId) -> Option<ClientView> {
-        self.clients.get(&id).map(|client| view(id, client))
+        self.clients.get(&id).map(|client| self.client_view(id, client))
     }
 
     /// All clients.
     pub fn clients(&self) -> impl Iterator<Item = ClientView> {
-        self.clients.iter().map(|(id, client)| view(*id, client))
+        self.clients.iter().map(|(id, client)| self.client_view(*id, client))
     }
 
     /// The ids of all tasks of this name, as they are now.
@@ -391,18 +391,18 @@ impl LockTable {
             at = next;
         }
     }
-}
 
-fn view(id: ClientId, client: &Client) -> ClientView {
-    ClientView {
-        id,
-        name: client.name.clone(),
-        processes: client.processes(),
-        bell: client.bell,
-        lease: client.lease(),
-        mark: client.mark,
-        revision: client.rev,
-        state: Liveness::Unknown,
+    fn client_view(&self, id: ClientId, client: &Client) -> ClientView {
+        ClientView {
+            id,
+            name: client.name.clone(),
+            processes: self.processes(client),
+            bell: self.site(client).bell,
+            lease: client.lease(),
+            mark: client.mark,
+            revision: client.rev,
+            state: Liveness::Unknown,
+        }
     }
 }
 
