@@ -27,6 +27,7 @@ mod style;
 mod supervise;
 mod wait;
 mod waiting;
+mod warnings;
 mod watch;
 mod why;
 

@@ -28,6 +28,7 @@ use crate::{
     store::{Lease, Settings},
     supervise::{self, Event, Watch},
     waiting::WaitingLine,
+    warnings,
 };
 
 /// The length of the lease unless somebody says otherwise.
@@ -95,6 +96,9 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
     let kill_grace = asking.kill_grace(settings);
     let lease = asking.lease(settings);
     check_grace(kill_grace, lease)?;
+    if !asking.quiet {
+        warnings::say();
+    }
     let backend = settings.open()?;
     let log = options.log_file.as_deref().map(launch::open_log_file).transpose()?;
     // The signals first: none may be missed between the shim's start and the end.

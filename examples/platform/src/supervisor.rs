@@ -87,7 +87,10 @@ impl Place {
             let mut path = OsString::from("sqlite:");
             path.push(place.path("store/locks.db"));
             place.store = Some(path);
-            // The other user is to use it, too.
+        }
+        let store = place.store.as_ref().map(|store| store.to_string_lossy()).unwrap_or_default();
+        if store.starts_with("sqlite:") || store.starts_with("file:") {
+            // The other user is to use it, too. One that is there is left as it is.
             let group = may_sudo.then(|| group_of(OTHER_USER)).flatten();
             let group = group.map(|group| format!("--group={group}"));
             place.succeed(place.lockctl().arg("init").args(group))?;

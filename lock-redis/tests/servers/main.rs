@@ -1,6 +1,7 @@
 //! What this crate promises, on real servers that each test starts for itself.
 
 mod cluster;
+mod connections;
 mod dialling;
 mod memory;
 mod place;

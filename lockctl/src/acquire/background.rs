@@ -32,6 +32,7 @@ use crate::{
     store::Settings,
     supervise::Event,
     waiting::WaitingLine,
+    warnings,
 };
 
 /// The signal by which `lockctl release` asks for the locks to be given back.
@@ -73,6 +74,9 @@ fn keep_for(
     let watched = Handle::open(holder).map_err(failed("watch the process"))?;
     let watched = watched.ok_or(AcquireForError::NoProcess(holder.0))?;
     let keeper = Process::current().ok_or(AcquireForError::NoProcess(std::process::id()))?;
+    if !asking.quiet {
+        warnings::say();
+    }
     let backend = settings.open()?;
     env::set_current_dir("/").map_err(failed("leave the working directory"))?;
     let (sender, events) = mpsc::channel();

@@ -1,6 +1,11 @@
 //! What is true of stores in Redis, and of nothing else: its key, its rights, and what it may lose.
 
+use std::net::TcpListener;
+
+use lock_servers::RedisServer;
+
 use crate::{
+    SERVER,
     passwords::{ALL, assert_ends, on},
     scene::Scene,
     store::SECRET,
@@ -59,11 +64,46 @@ fn init_needs_nothing_and_says_what_the_server_may_lose() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).ends_with(" is ready\n"), "{}", stdout(&output));
     assert_eq!(stderr(&output), "");
-    scene.world.store.call::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
-    let output = on(&scene, &url, "init");
-    scene.world.store.call::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("allkeys-lru: set noeviction"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_server_that_may_lose_locks_is_warned_of() {
+    const RISK: &str = "its maxmemory-policy is allkeys-lru: set noeviction";
+    let scene = Scene::new();
+    // One of its own, for other tests would be warned too.
+    let server = RedisServer::start_with(SERVER, &["maxmemory-policy allkeys-lru"]).unwrap();
+    let url = server.url();
+    let warned = |arguments: &str, status: i32| {
+        let message = assert_ends(&scene, &url, arguments, status);
+        message.matches(RISK).count()
+    };
+    assert_eq!(warned("init", 0), 1);
+    // Whoever takes locks is warned once, and whoever only looks is not.
+    assert_eq!(warned("run -l one -- true", 0), 1);
+    assert_eq!(warned("run -n -l one -l two -- false", 1), 1);
+    assert_eq!(warned("run --quiet -l one -- true", 0), 0);
+    assert_eq!(warned("list", 0), 0);
+    let output = on(&scene, &url, "doctor");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in [RISK, "it keeps no append-only file: set appendonly yes"] {
+        let is_warning = |line: &str| line.starts_with("warn  server") && line.contains(part);
+        assert!(text.lines().any(is_warning), "no {part} in {text}");
+    }
+}
+
+#[test]
+fn doctor_promises_nothing_that_the_server_does_not_tell() {
+    let scene = Scene::new();
+    let output = on(&scene, scene.world.store.url(), "doctor");
+    let text = stdout(&output);
+    let server = text.lines().find(|line| line.contains(" server "));
+    let server = server.unwrap_or_else(|| panic!("no server in {text}"));
+    assert!(server.starts_with("ok ") && server.contains("appendfsync always"), "{server}");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = on(&scene, &format!("redis://{nobody}"), "doctor");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stdout(&output).contains("FAIL  connect "), "{}", stdout(&output));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::{net::TcpListener, process::Output};
 
-use crate::passwords::{assert_secret, configure, on};
+use lock_servers::Instance;
+
+use crate::passwords::{assert_ends, assert_secret, configure, on};
 use crate::{
     scene::Scene,
     store::Store,
@@ -74,6 +76,23 @@ fn a_table_of_another_engine_is_named() {
     scene.world.store.execute("ALTER TABLE interlock ENGINE = MyISAM");
     let text = doctor(&scene, &url, 78);
     has(&text, "FAIL durability the table is kept by MyISAM");
+}
+
+#[test]
+fn a_packet_that_the_table_is_about_to_fill_is_named() {
+    let scene = Scene::new();
+    let server = Instance::start_with(crate::SERVER, &["--max-allowed-packet=16k"]).unwrap();
+    let url = server.url();
+    assert_ends(&scene, &url, "init", 0);
+    has(&doctor(&scene, &url, 1), "ok packet max_allowed_packet has room for 12288 bytes, ");
+    // Names that take more than half of that.
+    let long = "x".repeat(500);
+    let locks: String = (0..14).map(|number| format!("-l {long}-{number} ")).collect();
+    let doctor_inside = format!("run {locks} -- {} doctor", crate::world::LOCKCTL);
+    let output = on(&scene, &url, &doctor_inside);
+    let text = stdout(&output);
+    let line = text.lines().find(|line| line.contains(" packet ")).unwrap_or_default();
+    assert!(line.starts_with("warn ") && line.contains("raise max_allowed_packet"), "{text}");
 }
 
 #[test]
