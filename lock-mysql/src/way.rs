@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 
 use lock_core::dial::{Addresses, DialError};
 use sqlx::ConnectOptions;
@@ -57,7 +58,12 @@ impl Way {
         match self {
             Self::Alone(address) => {
                 let sockets = Sockets::now();
-                let connected = options.connect().await;
+                let port = options.get_port();
+                let mut connecting = pin!(options.connect());
+                let connected = tokio::select! {
+                    connected = &mut connecting => connected,
+                    () = sockets.send_at_once_when_there(port) => connecting.await,
+                };
                 let connection = connected.map_err(|error| match (error, address) {
                     // One that has a cause of its own is of TLS, and says who it speaks of.
                     (sqlx::Error::Io(error), Some(address)) if error.get_ref().is_none() => {
@@ -65,7 +71,7 @@ impl Way {
                     }
                     (error, _) => error,
                 })?;
-                sockets.send_at_once(options.get_port());
+                sockets.send_at_once(port);
                 Ok((connection, None))
             }
             Self::Over(stream, door) => {

@@ -143,6 +143,10 @@ fn judge_other(doing: Doing, error: &RedisError) -> (Kind, Option<String>) {
     match error.kind() {
         ErrorKind::AuthenticationFailed => (Kind::Misconfigured, Some(let_in())),
         ErrorKind::InvalidClientConfig => (Kind::Misconfigured, None),
+        ErrorKind::Parse if doing == Doing::Connecting => {
+            let advice = "what answers there is no Redis or Valkey: check host and port";
+            (Kind::Misconfigured, Some(advice.into()))
+        }
         ErrorKind::MasterNameNotFoundBySentinel => {
             (Kind::Misconfigured, Some("the sentinel knows no primary of that name".into()))
         }

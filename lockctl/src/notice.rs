@@ -17,7 +17,10 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
+        // One line: some libraries write several.
         let reason = error.to_string();
+        let reason = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+        let reason = reason.collect::<Vec<_>>().join(", ");
         if !text.ends_with(&reason) {
             text = format!("{text}: {reason}");
         }

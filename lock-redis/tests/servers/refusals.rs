@@ -1,5 +1,8 @@
 //! What a server refuses, what that means for a swap, and whether its message says what to do.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use lock_core::{BackendErrorKind as Kind, LockBackend, Swap, Version};
@@ -31,6 +34,20 @@ fn what_somebody_else_has_put_there_is_no_cell_and_stays() {
             assert_eq!(place.call::<Vec<u8>>(&["DUMP", &key]), before);
         }
     });
+}
+
+#[tokio::test]
+async fn what_speaks_otherwise_is_no_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"<!DOCTYPE html>\n<p>Bad request\n");
+        }
+    });
+    expect(backend(&url).load().await, Kind::Misconfigured, "no Redis or Valkey: check host");
 }
 
 #[test]
