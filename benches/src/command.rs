@@ -33,6 +33,12 @@ pub(crate) fn measure(
         let run = lockctl_run(lockctl, &url, &[BARE]);
         let memory = memory_kib(lockctl_run(lockctl, &url, &["cat"]))?;
         commands.push((format!("lockctl run, {}", store.name), run, Some(memory)));
+        if store.name == "sqlite" {
+            // What the journal costs.
+            let mut run = lockctl_run(lockctl, &url, &[BARE]);
+            run.env("LOCKCTL_JOURNAL", "none");
+            commands.push(("lockctl run, sqlite, no journal".into(), run, None));
+        }
     }
     let mut samples = vec![Vec::new(); commands.len()];
     for index in 0..=count {

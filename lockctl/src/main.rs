@@ -8,6 +8,7 @@ mod duration;
 mod ending;
 mod exit;
 mod group;
+mod help;
 mod history;
 mod json;
 mod keeper;

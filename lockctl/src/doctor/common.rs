@@ -148,7 +148,7 @@ pub(super) fn version(version: Version, report: &mut Report) {
     } else if version == Version::ABSENT {
         report.ok("version", "nothing was ever locked here");
     } else {
-        report.ok("version", format!("{version}, which no clock is behind"));
+        report.ok("version", format!("the store is at version {version}, not ahead of this clock"));
     }
 }
 
