@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Ending<'a> {
     sets: Vec<&'a ProcessSet>,
+    /// The processes of others, which are spared wherever they are.
+    spared: Vec<&'a ProcessSet>,
     strays: Strays,
     handles: BTreeMap<Process, Handle>,
 }
@@ -44,7 +46,12 @@ const KILLED_PATIENCE: Duration = Duration::from_secs(10);
 
 impl<'a> Ending<'a> {
     pub(crate) fn new(sets: Vec<&'a ProcessSet>) -> Self {
-        Self { sets, strays: Strays::default(), handles: BTreeMap::new() }
+        Self::sparing(sets, vec![])
+    }
+
+    /// One that leaves alone what is of these other sets, and what they have started.
+    pub(crate) fn sparing(sets: Vec<&'a ProcessSet>, spared: Vec<&'a ProcessSet>) -> Self {
+        Self { sets, spared, strays: Strays::default(), handles: BTreeMap::new() }
     }
 
     /// Ends all processes: TERM, KILL after the grace. Returns when they are gone.
@@ -81,13 +88,14 @@ impl<'a> Ending<'a> {
             let members = living.iter().filter(|member| member.is_supervisor == is_supervisor);
             members.map(|member| member.process).collect()
         };
-        let (supervisors, others) = (of(true), of(false));
+        let (mut apart, others) = (of(true), of(false));
+        apart.extend(self.spared(&all).difference(&others));
         let is_in = |some: &BTreeSet<Process>, stat: &Stat| {
             identity(stat).is_some_and(|process| some.contains(&process))
         };
-        let is_supervisor = |stat: &Stat| is_in(&supervisors, stat);
-        let is_of_task = |stat: &Stat| is_in(&others, stat) && !is_supervisor(stat);
-        let strays = self.strays.look(&all, is_of_task, is_supervisor);
+        let is_apart = |stat: &Stat| is_in(&apart, stat);
+        let is_of_task = |stat: &Stat| is_in(&others, stat) && !is_apart(stat);
+        let strays = self.strays.look(&all, is_of_task, is_apart);
         living.extend(strays.into_iter().map(Member::from));
         // What is of two sets is a supervisor if it is that of one.
         living.sort_by_key(|member| (member.process, !member.is_supervisor, member.is_orphan));
@@ -97,6 +105,11 @@ impl<'a> Ending<'a> {
 
     fn members(&self, all: &HashMap<i32, Stat>) -> Vec<Vec<Member>> {
         self.sets.iter().map(|set| members_of(set, all)).collect()
+    }
+
+    fn spared(&self, all: &HashMap<i32, Stat>) -> BTreeSet<Process> {
+        let members = self.spared.iter().flat_map(|set| members_of(set, all));
+        members.map(|member| member.process).collect()
     }
 
     /// Sends TERM to each process that nobody else passes it on to: twice might break off a cleanup.

@@ -118,8 +118,16 @@ impl Group {
         group.map_or(-1, Pid::as_raw_pid)
     }
 
+    /// Whether it is of the run. CMD is, also in a group of its own, as interactive shells make themselves one.
     fn has(self, group: i32, stat: &Stat, all: &HashMap<i32, Stat>) -> bool {
-        stat.pgrp == group && (self.grouping == Grouping::Own || descends(stat, getpid(), all))
+        let child = self.child.as_raw_pid();
+        match self.grouping {
+            Grouping::Own => stat.pgrp == group,
+            Grouping::Terminal => {
+                (stat.pgrp == group || stat.pid == child || stat.pgrp == child)
+                    && descends(stat, getpid(), all)
+            }
+        }
     }
 }
 

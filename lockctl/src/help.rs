@@ -28,6 +28,8 @@ grows with every hold, for targets that refuse writers that are out of date). A 
 command is not blocked by the locks of this one.
 
 The locks stay held as long as any process of the command's group lives, also if lockctl is killed.
+What leaves the group (setsid, or jobs of a shell with set -m) is let go when the command has ended by
+itself, so let it `wait` for them. A run that is asked to end, or has lost a lock, ends them as well.
 
 Exit status: that of the command; if a signal ended it, lockctl ends by the same signal. Besides:
    64  wrong command line                  75  busy, timed out, or a deadlock
@@ -72,7 +74,8 @@ TERM first, KILL after the grace, and nothing is freed before all processes are 
 store names for the task, their process groups, and all that they have started, in whatever group or
 session. A `lockctl run` gets the signal and passes it on, as if it had been asked to end; what left its
 group is asked when its own parent has ended. A process that is stopped is continued. A task that waits
-leaves the queue. Sub-tasks are ended with their task. No signal ever hits a process that got the id of
+leaves the queue. Sub-tasks are ended with their task; other tasks that it has started, in groups of
+their own, are spared. No signal ever hits a process that got the id of
 another. A daemon, which has left its parents as well, is not ended but named. The locks that a script
 acquired are free when the script has ended.
 

@@ -91,14 +91,14 @@ struct Task {
 
 fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
     let task = &options.task;
-    let victims = look(settings, task)?;
+    let (listing, victims) = look(settings, task)?;
     if victims.is_empty() {
         return Err(KillError::NoTask { task: task.clone(), store: settings.describe() });
     }
     let failed = |source| KillError::Signal { task: task.clone(), source };
     let alive = victims.iter().filter(|victim| victim.client.state == Liveness::Alive);
     let sets: Vec<&ProcessSet> = alive.map(|victim| &victim.client.processes).collect();
-    let mut ending = Ending::new(sets);
+    let mut ending = Ending::sparing(sets, others(&listing, &victims));
     let members = ending.living().map_err(failed)?;
     check_members(task, &members)?;
     let ended = ending.end(settings.kill_grace(options.grace)).map_err(failed)?;
@@ -112,7 +112,7 @@ fn end(settings: &Settings, options: &cli::Kill) -> Result<String, KillError> {
 }
 
 /// Whom it would hit.
-fn look(settings: &Settings, task: &str) -> Result<Vec<Victim>, KillError> {
+fn look(settings: &Settings, task: &str) -> Result<(Listing, Vec<Victim>), KillError> {
     let is_hidden = |victim: &Victim| {
         let client = &victim.client;
         client.state == Liveness::Unknown && is_here(&client.processes.place)
@@ -124,7 +124,7 @@ fn look(settings: &Settings, task: &str) -> Result<Vec<Victim>, KillError> {
         // Whoever is just dying cannot be judged for a moment.
         if !found.iter().any(is_hidden) || begin.elapsed() >= JUDGE_PATIENCE {
             check_victims(&listing, task, &found)?;
-            return Ok(found);
+            return Ok((listing, found));
         }
         thread::sleep(JUDGE_INTERVAL);
     }
@@ -178,13 +178,29 @@ fn check_victims(listing: &Listing, name: &str, victims: &[Victim]) -> Result<()
             let why = unreachable(&victim.client.processes.place);
             return Err(KillError::Refused { task, why });
         }
-        let other = all.iter().find(|one| one.2.id == victim.client.id && !is_meant(one.0));
+        let set = &victim.client.processes;
+        let shares = |client: &ClientView| {
+            client.id == victim.client.id
+                || client.processes.place == set.place
+                    && set.processes.iter().any(|own| client.processes.processes.contains(own))
+        };
+        let other = all.iter().find(|one| !is_meant(one.0) && shares(one.2));
         if let Some((_, other, ..)) = other {
             let why = format!("shares its process with {other}, which would end as well");
             return Err(KillError::Refused { task, why });
         }
     }
     Ok(())
+}
+
+/// The processes on this host of tasks that are not meant, though one that is may have started them.
+fn others<'l>(listing: &'l Listing, victims: &[Victim]) -> Vec<&'l ProcessSet> {
+    let is_other = |client: &ClientView| {
+        is_here(&client.processes.place) && victims.iter().all(|v| v.client.id != client.id)
+    };
+    let holders = listing.holds.iter().map(|hold| &hold.client);
+    let clients = holders.chain(listing.waiting.iter().map(|waiter| &waiter.client));
+    clients.filter(|client| is_other(client)).map(|client| &client.processes).collect()
 }
 
 /// Why the processes of that place cannot be ended from this one.
@@ -231,11 +247,14 @@ fn free(settings: &Settings, task: &str, victims: &[Victim]) -> Result<(), KillE
         };
         Ok(victims.iter().flat_map(|victim| victim.tasks.keys()).any(is_left))
     })?;
+    if left {
+        return Err(KillError::Unproven(task.to_owned()));
+    }
     let journal = settings.journal(false);
     for (id, task) in victims.iter().flat_map(|victim| &victim.tasks) {
         journal.freed(&task.name, Some(id));
     }
-    if left { Err(KillError::Unproven(task.to_owned())) } else { Ok(()) }
+    Ok(())
 }
 
 /// Names the daemons of the tasks: they are on their own, as they were meant to be.
@@ -276,9 +295,18 @@ fn report(victims: &[Victim], members: &[Member], ended: Ended) -> String {
     lines.join("\n")
 }
 
-/// Those that the set names.
+/// Those that the set names, or all of its groups if no named one lives.
 fn own(set: &ProcessSet, members: &[Member]) -> Vec<Member> {
-    members.iter().copied().filter(|member| set.processes.contains(&member.process)).collect()
+    let of = |is_own: &dyn Fn(&Member) -> bool| -> Vec<Member> {
+        members.iter().copied().filter(|member| is_own(member)).collect()
+    };
+    let named = of(&|member| set.processes.contains(&member.process));
+    if !named.is_empty() {
+        return named;
+    }
+    let groups: Vec<_> =
+        set.groups.iter().filter_map(|group| i32::try_from(group.0).ok()).collect();
+    of(&|member| groups.contains(&member.group))
 }
 
 /// `pid 4242, 4243`

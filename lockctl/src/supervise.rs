@@ -39,6 +39,9 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How late at most, for a process of the run whose parent is alive and not of the run.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long after a signal an end of CMD counts as its answer; later, CMD has survived the signal.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// The signals by which somebody who is done with a run says so.
 const TO_END: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
@@ -119,18 +122,23 @@ pub(crate) fn until_end(
         watch,
         ended: None,
         ending: None,
-        is_stopped: false,
+        stopped_by: None,
         is_held_back: false,
+        asked: None,
         was_asked: false,
         look_again: LOOK_AGAIN_MIN,
         strays: None,
         asked_strays: BTreeSet::new(),
     };
     while !run.is_over() {
-        if std::mem::take(&mut run.is_stopped) && !run.was_asked {
+        // Who was asked to end and is stopped again by its terminal could not end.
+        let stops = |signal: Signal| signal == Signal::TSTP || !run.is_asked();
+        if run.stopped_by.is_some_and(stops) {
+            run.stopped_by = None;
             run.stop_with_it(events);
             continue;
         }
+        run.stopped_by = None;
         let event = match run.next_look() {
             None => events.recv().map_err(RecvTimeoutError::from),
             Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -153,10 +161,13 @@ struct Run<'a> {
     watch: &'a Watch<'a>,
     ended: Option<Ended>,
     ending: Option<Ending>,
-    /// Whether CMD was just stopped by job control.
-    is_stopped: bool,
+    /// The signal of job control by which CMD was just stopped.
+    stopped_by: Option<Signal>,
     /// Whether CMD is stopped until it is certain that the locks are still held.
     is_held_back: bool,
+    /// When somebody asked the run to end.
+    asked: Option<Instant>,
+    /// Whether CMD's end was the answer to that, or came before.
     was_asked: bool,
     look_again: Duration,
     /// What left the group, from when the run is asked to end: it keeps the locks as well then.
@@ -190,7 +201,7 @@ impl Run<'_> {
             Event::Signal(received) => {
                 let Some(signal) = received.signal else { return };
                 if TO_END.contains(&signal) {
-                    self.was_asked = true;
+                    self.asked = Some(Instant::now());
                     self.look_for_strays();
                 }
                 if signal == Signal::CONT && self.ended.is_none() && self.holds_back() {
@@ -198,6 +209,7 @@ impl Run<'_> {
                 }
                 // CMD may have ended just before.
                 self.reap();
+                self.was_asked |= self.ended.is_some() && self.is_asked();
                 match &self.ended {
                     // CMD is over, and somebody wants us to be: its background processes may ignore
                     // Ctrl-C, as a script's do, and would keep the locks for ever.
@@ -235,7 +247,8 @@ impl Run<'_> {
         stop_ourselves();
         self.holds_back();
         let mut patience = CONTINUED;
-        while !self.was_asked
+        let before = self.asked;
+        while self.asked == before
             && let Ok(event) = events.recv_timeout(patience)
         {
             if matches!(&event, Event::Signal(received) if received.signal == Some(Signal::CONT)) {
@@ -265,7 +278,7 @@ impl Run<'_> {
             self.signal_all(Signal::KILL);
         }
         let strays = self.strays();
-        if self.ending.is_some() {
+        if self.ending.is_some() || self.ended.is_some() {
             for stray in strays.iter().flatten() {
                 self.end_stray(stray, is_to_be_killed);
             }
@@ -290,7 +303,8 @@ impl Run<'_> {
                 if !ended.is_said && ended.at.elapsed() >= LINGER_NOTICE {
                     ended.is_said = true;
                     if !self.watch.quiet {
-                        say_lingering(self.watch.name, &pids);
+                        let is_ending = self.ending.is_some();
+                        say_lingering(self.watch.name, &pids, is_ending);
                     }
                 }
             }
@@ -345,14 +359,25 @@ impl Run<'_> {
     }
 
     fn child_changed(&mut self, pid: Pid, status: WaitStatus) {
-        let by_job_control = status.stopping_signal().is_some_and(|signal| {
-            [Signal::TSTP, Signal::TTIN, Signal::TTOU].iter().any(|stop| stop.as_raw() == signal)
-        });
-        self.is_stopped |= by_job_control && has_terminal() && is_stopped(pid);
+        let by_job_control = [Signal::TSTP, Signal::TTIN, Signal::TTOU]
+            .into_iter()
+            .find(|stop| status.stopping_signal() == Some(stop.as_raw()));
+        if by_job_control.is_some() && has_terminal() && is_stopped(pid) {
+            self.stopped_by = by_job_control;
+        }
         if status.exited() || status.signaled() {
             let at = Instant::now();
             self.ended = Some(Ended { status, at, is_said: false });
+            self.was_asked = self.is_asked();
+            if !self.was_asked && self.ending.is_none() {
+                // It ended by itself: what left its group is on its own.
+                self.strays = None;
+            }
         }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.elapsed() <= ANSWER)
     }
 
     /// When to look at the group again though nothing is heard.
@@ -365,8 +390,8 @@ impl Run<'_> {
         });
         let kill = self.ending.as_ref().map(|ending| match &self.ended {
             // Strays whose parent has ended are to be asked.
-            Some(_) => now + LOOK_AGAIN_MIN,
-            None => ending.kill_at.max(now + LOOK_AGAIN_MIN),
+            Some(_) if ending.kill_at > now => now + LOOK_AGAIN_MIN,
+            _ => ending.kill_at.max(now + self.look_again),
         });
         let held_back = self.is_held_back.then_some(now + LOOK_AGAIN_MIN);
         lingering.into_iter().chain(kill).chain(held_back).min()
@@ -396,12 +421,14 @@ impl Run<'_> {
     }
 }
 
-fn say_lingering(name: &str, pids: &[Pid]) {
+fn say_lingering(name: &str, pids: &[Pid], is_ending: bool) {
     let shown: Vec<String> = pids.iter().take(5).map(|pid| pid.as_raw_pid().to_string()).collect();
     let more = if pids.len() > shown.len() { " …" } else { "" };
     let pids = shown.join(", ");
+    let outlook =
+        if is_ending { "they are killed if they do not end" } else { "keeping its locks" };
     notice::say(format_args!(
-        "{name} ended, but processes that it started still run (pid {pids}{more}): keeping its locks"
+        "{name} ended, but processes that it started still run (pid {pids}{more}): {outlook}"
     ));
 }
 

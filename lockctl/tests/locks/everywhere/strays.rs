@@ -110,9 +110,23 @@ fn kill_names_a_daemon_and_leaves_it_alone() {
 }
 
 #[test]
-fn a_run_that_is_asked_to_end_waits_for_them_and_asked_again_ends_them() {
+fn a_run_that_is_asked_to_end_asks_them_and_keeps_its_locks_until_they_are_gone() {
     let scene = Scene::new();
     let (mut run, worker) = start(&scene, "", WORKER, "setsid sh worker & wait");
+    let mut next = next(&scene);
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait().to_string(), "signal: 15 (SIGTERM)");
+    assert!(is_dead(worker));
+    assert_eq!((next.line(0), next.line(1)), ("cleaned".into(), "granted".into()));
+    next.end();
+    scene.assert_free();
+}
+
+#[test]
+fn who_asks_such_a_run_again_ends_those_that_did_not() {
+    let scene = Scene::new();
+    let options = "--kill-grace 200ms";
+    let (mut run, worker) = start(&scene, options, STUBBORN, "setsid sh worker & wait");
     run.signal(Signal::TERM);
     run.says("victim ended, but processes that it started still run");
     assert!(!is_dead(worker));
@@ -120,7 +134,43 @@ fn a_run_that_is_asked_to_end_waits_for_them_and_asked_again_ends_them() {
     run.signal(Signal::TERM);
     assert_eq!(run.wait().to_string(), "signal: 15 (SIGTERM)");
     assert!(is_dead(worker));
-    assert_eq!(content(&scene.path("asked")), "cleaned\n");
+    scene.assert_free();
+}
+
+#[test]
+fn a_run_that_ends_by_itself_lets_them_go() {
+    let scene = Scene::new();
+    let script =
+        "trap 'echo caught >caught' HUP; setsid sh worker & until [ -e go ]; do sleep 0.02; done";
+    let (mut run, worker) = start(&scene, "", STUBBORN, script);
+    std::fs::write(scene.path("go"), "").unwrap();
+    assert_eq!(run.wait().code(), Some(0));
+    assert!(!is_dead(worker));
+    kill_process(worker, Signal::KILL).unwrap();
+    scene.assert_free();
+}
+
+#[test]
+fn kill_spares_a_task_that_was_started_by_another_and_is_not_below_it() {
+    let scene = Scene::new();
+    let script = r#"
+        setsid "$LOCKCTL" run --task other -l two -- sh -c 'echo $$ >other; exec sleep 600' &
+        until [ -s other ]; do sleep 0.02; done
+        "$LOCKCTL" acquire --pid $$ --task victim -l one >acquired && echo $$; wait"#;
+    let mut shell = scene.world.program("sh");
+    shell.args(["-c", script]);
+    let mut victim = scene.start(&mut shell);
+    let shell = victim.pid_line(0);
+    let other = content(&scene.path("other")).trim().parse().unwrap();
+    let other = Pid::from_raw(other).unwrap();
+    let output = scene.output("kill --task victim");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(is_dead(shell) && !is_dead(other));
+    assert_eq!(scene.list().holders(), ["other"]);
+    victim.wait();
+    let output = scene.output("kill --task other");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(is_dead(other));
     scene.assert_free();
 }
 

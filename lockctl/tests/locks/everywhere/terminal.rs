@@ -7,7 +7,7 @@ use rustix::process::Pid;
 use crate::{
     pty::{CTRL_C, CTRL_Z, Terminal},
     scene::Scene,
-    world::{content, poll, state},
+    world::{content, is_dead, poll, state},
 };
 
 #[test]
@@ -141,4 +141,25 @@ fn ctrl_c_while_a_script_acquires_stops_the_script_and_leaves_the_queue() {
     assert!(!scene.path("after").exists());
     holder.end();
     scene.assert_free();
+}
+
+#[test]
+fn a_command_that_left_the_terminals_group_ends_when_its_lock_is_lost() {
+    // An interactive shell makes itself a group, and leaves a job in another one.
+    let shell = "bash --norc -ic 'sleep 600 & echo $! >job; echo $$ >child; read x'";
+    let session = "setsid sh -c 'echo $$ | tee job >child; exec sleep 600'";
+    for command in [shell, session] {
+        let scene = Scene::new();
+        let mut terminal = Terminal::bash(&scene.world, &["-i"]);
+        let run = "\"$LOCKCTL\" run --task job -l one --kill-grace 500ms --";
+        terminal.type_in(&format!("{run} {command}; echo status=$?\n"));
+        let pids = ["child", "job"]
+            .map(|file| Pid::from_raw(content(&scene.path(file)).trim().parse().unwrap()).unwrap());
+        scene.assert_ends("release --task job", 0);
+        terminal.shows("status=74");
+        assert!(pids.into_iter().all(is_dead), "{command}");
+        terminal.type_in("exit\n");
+        terminal.wait();
+        scene.assert_free();
+    }
 }

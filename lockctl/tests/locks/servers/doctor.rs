@@ -82,7 +82,8 @@ fn a_table_of_another_engine_is_named() {
 fn a_packet_that_the_table_is_about_to_fill_is_named() {
     let scene = Scene::new();
     let server = Instance::start_with(crate::SERVER, &["--max-allowed-packet=16k"]).unwrap();
-    let url = server.url();
+    server.create("shop").unwrap();
+    let url = format!("{}/shop", server.url());
     assert_ends(&scene, &url, "init", 0);
     has(&doctor(&scene, &url, 1), "ok packet max_allowed_packet has room for 12288 bytes, ");
     // Names that take more than half of that.

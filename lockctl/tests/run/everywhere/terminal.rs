@@ -74,6 +74,32 @@ fn ctrl_z_and_fg_stop_and_continue_both() {
 }
 
 #[test]
+fn ctrl_z_works_after_a_ctrl_c_that_was_survived() {
+    let world = World::new();
+    let mut terminal = Terminal::bash(&world, &["-i"]);
+    terminal.type_in(
+        "\"$LOCKCTL\" run -l job -- bash -c 'trap \"echo x >>caught\" INT; echo $$ >child; \
+         while :; do sleep 0.02; done'\n",
+    );
+    let child = pid_in(&world, "child");
+    terminal.type_in(CTRL_C);
+    poll("it is caught", || world.path("caught").exists().then_some(()));
+    terminal.type_in(CTRL_Z);
+    terminal.shows("Stopped");
+    terminal.type_in("fg\n");
+    poll("it goes on", || (state(child) != Some('T')).then_some(()));
+    terminal.type_in(CTRL_Z);
+    poll("it is stopped again", || {
+        (terminal.screen().matches("Stopped").count() == 2).then_some(())
+    });
+    // A job that is stopped hears that it is to end when it goes on.
+    terminal.type_in("kill %1; kill -CONT %1\n");
+    poll("it ends", || is_dead(child).then_some(()));
+    terminal.type_in("exit\n");
+    terminal.wait();
+}
+
+#[test]
 fn others_in_the_terminals_group_are_not_of_the_run() {
     let world = World::new();
     // The daemon, which left the group, is a child of lockctl too: it has to look who is of the run.
