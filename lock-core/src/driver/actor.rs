@@ -16,7 +16,7 @@ use super::calls::caught;
 use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
-use super::pace::Pace;
+use super::pace::{Gather, Pace};
 use super::{Ask, Commands, Config, Moment};
 use crate::backend::{BackendError, Snapshot, Swap, Version};
 use crate::bell::Bell;
@@ -146,7 +146,7 @@ pub(crate) struct Actor {
     pub(super) lease: Lease,
     pub(super) pace: Pace,
     pub(super) bell: Option<Bell>,
-    commands: Commands,
+    pub(super) commands: Commands,
 
     /// All requests of this client, by number.
     pub(super) entries: BTreeMap<u64, Entry>,
@@ -194,6 +194,8 @@ pub(crate) struct Actor {
     pub(super) failure: Option<StoreError>,
     hints_from: Instant,
     pub(super) closing: Option<Closing>,
+    /// Who was answered by the last swap and may ask again.
+    pub(super) gather: Option<Gather>,
 }
 
 #[derive(Debug)]
@@ -242,6 +244,7 @@ impl Actor {
             failure: None,
             hints_from: Instant::now(),
             closing: None,
+            gather: None,
             config,
         }
     }
@@ -252,8 +255,13 @@ impl Actor {
         let mut hint: Option<(Version, Hint)> = None;
         let mut orphaned = false;
         while !self.is_finished() {
+            let mut commands = 0;
             while let Ok(command) = self.commands.try_recv() {
                 self.command(command);
+                commands += 1;
+            }
+            if io.is_none() {
+                self.gather(commands).await;
             }
             self.tick();
             if io.is_none() {

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
 use super::actor::{Actor, Closing, Extra, What};
 use super::entry::{DoneReply, Entry, State};
+use super::pace::Gather;
 use super::{Command, Moment};
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Point, reach};
@@ -54,6 +56,24 @@ impl Actor {
             Command::Query(ask) => self.extra(What::Query(ask)),
             Command::Nudge => {}
             Command::Close { reply } => self.close(self.config.patience, Some(reply)),
+        }
+    }
+
+    /// Waits a moment for those who were just answered: many tasks that ask again at once are to be in one
+    /// swap, and not the first of them in one and all others in the next.
+    pub(super) async fn gather(&mut self, heard: usize) {
+        let Some(Gather { answered, until }) = self.gather.take() else { return };
+        let mut left = answered.saturating_sub(heard);
+        // Shorter than any timer, and on the real clock: it is about threads that are just waking up.
+        while left > 0 && std::time::Instant::now() < until {
+            match self.commands.try_recv() {
+                Ok(command) => {
+                    self.command(command);
+                    left -= 1;
+                }
+                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
+                Err(TryRecvError::Disconnected) => return,
+            }
         }
     }
 

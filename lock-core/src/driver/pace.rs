@@ -25,6 +25,10 @@ const LOSSES_MAX: u32 = 8;
 const BREATH_TIME: Duration = Duration::from_millis(25);
 const BREATH_SWAPS: u32 = 32;
 
+/// From this many answers on, those who got them are waited for, for this share of a swap's time.
+const GATHER_MIN: usize = 4;
+const GATHER_SHARE: u32 = 2;
+
 /// Takes turns with rivals, without talking to them.
 ///
 /// Who loses a race for the cell waits for a random time within a window that *shrinks* with every
@@ -78,6 +82,11 @@ impl Pace {
     /// Whether the store was left alone since its last answer.
     pub(super) fn was_idle(&self, now: Instant) -> bool {
         self.answered.is_none_or(|answered| now > answered + self.swap * CALM)
+    }
+
+    /// About how long a swap takes.
+    pub(super) fn swap(&self) -> Duration {
+        self.swap
     }
 
     /// A swap won.
@@ -148,6 +157,21 @@ impl Pace {
     /// A random time up to this long.
     fn within(&mut self, window: Duration) -> Duration {
         window.mul_f64(self.random.f64())
+    }
+}
+
+/// How many were answered at once, and until when they are waited for.
+#[derive(Debug)]
+pub(super) struct Gather {
+    pub(super) answered: usize,
+    pub(super) until: std::time::Instant,
+}
+
+impl Gather {
+    /// After a swap that answered so many; `None` if that is nobody to wait for.
+    pub(super) fn after(answered: usize, swap: Duration) -> Option<Self> {
+        let until = std::time::Instant::now() + swap / GATHER_SHARE;
+        (answered >= GATHER_MIN).then_some(Self { answered, until })
     }
 }
 

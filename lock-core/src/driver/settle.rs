@@ -6,6 +6,7 @@ use super::Moment;
 use super::actor::{Actor, Cached, Extra, What};
 use super::batch::{Act, Batch, Draft};
 use super::entry::{State, locks_text};
+use super::pace::Gather;
 use crate::backend::{BackendError, Version};
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
@@ -47,6 +48,7 @@ impl Actor {
     pub(super) fn commit(&mut self, batch: Batch) {
         let now = Instant::now();
         self.pace.won(now, now - batch.sent);
+        self.gather = Gather::after(batch.acts.len(), self.pace.swap());
         self.seen = self.seen.max(batch.next);
         self.unresolved = None;
         self.suspect = false;
