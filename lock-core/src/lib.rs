@@ -100,8 +100,8 @@
 //!
 //! # Platforms
 //!
-//! On Linux, processes are probed, and clients of one host wake each other. Elsewhere it compiles
-//! and works, but nobody can be seen dead or alive: leases decide, and waiters poll.
+//! On Linux, processes are probed, and clients of one host wake each other. Elsewhere nobody can be seen
+//! dead or alive: leases decide, and waiters poll. That is written and not tested: all tests run on Linux.
 //!
 //! # Features
 //!
