@@ -101,7 +101,8 @@
 //! # Platforms
 //!
 //! On Linux, processes are probed, and clients of one host wake each other. Elsewhere nobody can be seen
-//! dead or alive: leases decide, and waiters poll. That is written and not tested: all tests run on Linux.
+//! dead or alive: leases decide, and waiters poll; and the time for which a host is suspended may not count
+//! for its own leases. That is written and not tested: all tests run on Linux.
 //!
 //! # Features
 //!
