@@ -61,6 +61,7 @@
 //! | `effect` | what is done under a lock is not lost, and a fenced resource refuses who comes too late |
 //! | `crash` | processes that are killed or stopped, at every point of the protocol and at random |
 //! | `faults` | a network and a server that delay, break, lose answers, end and come back; nodes of a cluster that do |
+//! | `dialling` | names with dead addresses, which must not cost a lock |
 //! | `power` | a store made of files, as a power cut at any step may leave it |
 //! | `load`, `places`, `stores` | scenarios from the field: storms, other users and namespaces, clocks, stores that are full, read-only or restored |
 //!

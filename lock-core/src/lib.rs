@@ -100,8 +100,9 @@
 //!
 //! # Platforms
 //!
-//! On Linux, processes are probed, and clients of one host wake each other. Elsewhere it compiles
-//! and works, but nobody can be seen dead or alive: leases decide, and waiters poll.
+//! On Linux, processes are probed, and clients of one host wake each other. Elsewhere nobody can be seen
+//! dead or alive: leases decide, and waiters poll; and the time for which a host is suspended may not count
+//! for its own leases. That is written and not tested: all tests run on Linux.
 //!
 //! # Features
 //!

@@ -94,10 +94,10 @@
 //! Locks are of the moment, and most backups do better without them. To copy a store while it is
 //! used, copy `interlock.json` and, of each namespace, the file `cell`; with `excl`, all files, and again
 //! if one vanished meanwhile. To restore it, put the copy into place by **one** rename:
-//! `mv -T copy/cell default/cell` with `flock`, `mv --exchange copy locks` (coreutils 9.5) for a whole store. With two, a
-//! client could make a new store in between. Processes that use the store may run on: they notice that a
-//! file or directory is another one, withdraw what they no longer hold, and learn what they lost. A store
-//! that was deleted is an absent cell; the next load makes it anew.
+//! `mv -T copy/cell default/cell` with `flock`, `mv --exchange copy locks` (coreutils 9.5) for a whole
+//! store. With two, a client could make a new store in between. Processes that use the store may run on:
+//! they notice that a file or directory is another one, withdraw what they no longer hold, and learn what
+//! they lost. A store that was deleted is an absent cell; the next load makes it anew.
 //!
 //! # Limits and sizing
 //!

@@ -61,9 +61,10 @@
 //! 5 s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
 //! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
 //!
-//! Small packets are sent at once (`TCP_NODELAY`). sqlx 0.9 leaves that out, so it is set on a copy of the
-//! connection's descriptor, for which Linux needs `pidfd_getfd`. Container engines may forbid that (it
-//! takes `CAP_SYS_PTRACE` with some): then statements of several packets may take up to 40 ms longer.
+//! Small packets are sent at once (`TCP_NODELAY`), from the handshake on. sqlx 0.9 leaves that out, so it
+//! is set on a copy of the connection's descriptor, for which Linux needs `pidfd_getfd`. Container engines
+//! may forbid that (it takes `CAP_SYS_PTRACE` with some): then connecting by TLS, and statements of several
+//! packets, may take up to 40 ms longer.
 //!
 //! # Replication and failover
 //!

@@ -27,7 +27,7 @@
 //!
 //! * **Eviction.** With a `maxmemory-policy` other than `noeviction` the server may throw all locks
 //!   away whenever its memory is full. Each backend looks when it connects, and warns by `tracing`;
-//!   `lockctl init` says it too.
+//!   `lockctl` says it on stderr in `run`, `acquire` and `init`, and among the findings of `doctor`.
 //! * **Persistence.** `appendonly yes` with `appendfsync always` keeps each change before it is
 //!   acknowledged. With `everysec`, the default, a crash of the server forgets up to a second of
 //!   changes; with snapshots alone it forgets minutes; with neither, everything.
@@ -78,9 +78,10 @@
 //! node, and clients follow it when it moves; the part of the key in braces decides the node.
 //!
 //! Connecting takes up to 10 s, over all hosts of the URL and their addresses, unless
-//! [`connect-timeout`](RedisOptions::connect_timeout) says otherwise; a command whose answer does not come within 5
-//! s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
-//! still works. So a server that has vanished without a word is noticed well within a lease of 60 s.
+//! [`connect-timeout`](RedisOptions::connect_timeout) says otherwise; a command whose answer does not come
+//! within 5 s is given up with its connection, and one that was idle for 30 s is asked within 1 s whether it
+//! still works. So a server that has vanished without a word is noticed well within a lease of 60 s. What
+//! answers and is no Redis is an error of configuration: waiting would not make it one.
 //!
 //! # Failover
 //!
