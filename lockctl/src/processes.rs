@@ -91,6 +91,7 @@ pub(crate) fn wait_for(handles: &[&Handle], limit: Option<Duration>) -> io::Resu
 }
 
 /// A living process of a set.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one process")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Member {
     pub(crate) process: Process,

@@ -8,21 +8,21 @@ use crate::{
 };
 
 /// Tells its pid; when asked to end it takes its time, and notes that it has ended.
-const WORKER: &str = r#"
+const WORKER: &str = r"
     cat >worker <<'END'
     trap 'sleep 0.3; echo cleaned >>asked; exit' TERM
     echo $$
     while :; do sleep 0.02; done
 END
-"#;
+";
 /// Tells its pid; ends only when it is killed.
-const STUBBORN: &str = r#"
+const STUBBORN: &str = r"
     cat >worker <<'END'
     trap '' TERM
     echo $$
     while :; do sleep 0.02; done
 END
-"#;
+";
 
 fn start(scene: &Scene, options: &str, worker: &str, script: &str) -> (Running, Pid) {
     let run = scene

@@ -88,8 +88,8 @@ fn a_packet_that_the_table_is_about_to_fill_is_named() {
     has(&doctor(&scene, &url, 1), "ok packet max_allowed_packet has room for 12288 bytes, ");
     // Names that take more than half of that.
     let long = "x".repeat(500);
-    let locks: String = (0..14).map(|number| format!("-l {long}-{number} ")).collect();
-    let doctor_inside = format!("run {locks} -- {} doctor", crate::world::LOCKCTL);
+    let locks: Vec<String> = (0..14).map(|number| format!("-l {long}-{number}")).collect();
+    let doctor_inside = format!("run {} -- {} doctor", locks.join(" "), crate::world::LOCKCTL);
     let output = on(&scene, &url, &doctor_inside);
     let text = stdout(&output);
     let line = text.lines().find(|line| line.contains(" packet ")).unwrap_or_default();
