@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         ]),
         Task::Check => run(&[
             ("every combination of features compiles", &check::features),
+            ("the oldest dependencies that are allowed", &check::oldest_dependencies),
             ("licences and sources of dependencies", &check::dependencies),
             ("every crate can be packaged", &check::packages),
         ]),
