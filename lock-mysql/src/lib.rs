@@ -104,18 +104,18 @@
 //!
 //! | holds | bytes of `data` | acquire, MariaDB 10.11 | acquire, MySQL 9.7 | redo log a change | MySQL's binary log a change |
 //! |---|---|---|---|---|---|
-//! | 10 | 1,036 | 0.28 ms | 0.57 ms | 3–4 KB | 2.7 KB |
-//! | 100 | 8,247 | 0.37 ms | 0.78 ms | 9–12 KB | 17 KB |
-//! | 1,000 | 83,048 | 0.8 ms | 3.4 ms | 85–93 KB | 168 KB |
-//! | 10,000 | 858,049 | 8.4 ms | 26 ms | 0.9 MB | not measured |
+//! | 10 | 1,061 | 0.28 ms | 0.57 ms | 3–4 KB | 2.7 KB |
+//! | 100 | 8,272 | 0.37 ms | 0.78 ms | 9–12 KB | 17 KB |
+//! | 1,000 | 83,073 | 0.8 ms | 3.4 ms | 85–93 KB | 168 KB |
+//! | 10,000 | 858,074 | 8.4 ms | 26 ms | 0.9 MB | not measured |
 //!
 //! So keep to some hundreds of locks at a time in one namespace, and give independent things
 //! namespaces of their own. A table that would not fit into `max_allowed_packet` is refused before it
 //! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
 //!
-//! Sixteen processes that do nothing but take and give back locks of one namespace get about 1,000
-//! changes a second done on MySQL there, each as many as the other, where retrying blindly makes about
-//! 230. Tasks of one process share their changes: 64 of them acquire and release over 18,000 times a
+//! Sixteen processes that do nothing but take and give back locks of one namespace get 700 to 1,000
+//! changes a second done on MySQL there, each as many as the other, where retrying blindly makes 190 to
+//! 260. Tasks of one process share their changes: 64 of them acquire and release about 20,000 times a
 //! second.
 //!
 //! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however

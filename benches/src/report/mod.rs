@@ -39,7 +39,10 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<(), Failure> {
 /// Writes the figures in short between the marks of a page.
 pub(crate) fn summarize(results: &Results, page: &Path) -> Result<(), Failure> {
     let text = fs::read_to_string(page)?;
-    let table = page::summary(results);
+    let mut table = page::summary(results);
+    if results.quick {
+        table = format!("Of a quick run, with few samples.\n\n{table}");
+    }
     let replaced = between_marks(&text, &table)
         .ok_or_else(|| format!("{} has no lines {MARKS:?}", page.display()))?;
     Ok(fs::write(page, replaced)?)
