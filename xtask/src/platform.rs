@@ -26,6 +26,8 @@ pub(crate) fn soak(minutes: u64) -> Result<(), Failure> {
     };
     on("SQLite", std::slice::from_ref(&minutes));
     let files = env::temp_dir().join(format!("platform-soak-{}", process::id()));
+    // Which others may enter: some tasks run under another user.
+    fs::create_dir_all(&files).map_err(|error| format!("{}: {error}", files.display()))?;
     for strategy in ["flock", "excl"] {
         let store = files.join(strategy);
         let url = format!("--store=file:{}?strategy={strategy}", store.display());
