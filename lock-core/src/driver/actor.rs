@@ -17,13 +17,14 @@ use super::entry::{DoneReply, Entry, State};
 use super::judge::Judge;
 use super::lease::Lease;
 use super::pace::{Gather, Pace};
+use super::posts::Posted;
 use super::{Ask, Commands, Config, Moment};
 use crate::backend::{BackendError, Snapshot, Swap, Version};
-use crate::bell::Bell;
+use crate::bell::{ANY, Bell, Heard};
 use crate::error::{StoreError, VerifyError};
 use crate::ids::{ClientId, RequestId, TaskId};
 use crate::process::{DeathWatch, Process};
-use crate::table::{ClientInfo, LockTable, Verdict};
+use crate::table::{ClientInfo, LockTable, Post, Verdict};
 
 /// How long after its own time limit a request still waits for a store that is silent.
 const SLACK: Duration = Duration::from_secs(2);
@@ -165,6 +166,14 @@ pub(crate) struct Actor {
     /// The cached table must be at least this new to be built on.
     pub(super) need_as_of: Option<Moment>,
     pub(super) moment: Moment,
+    /// What others have posted to this client.
+    pub(super) posts: Vec<Post>,
+    /// What this client has posted, if somebody may still write it.
+    pub(super) posted: Option<Posted>,
+    /// Who did not write what was posted to it.
+    pub(super) shunned: Option<ClientId>,
+    /// How many bytes the table had when it was last read or written.
+    pub(super) bytes: usize,
     /// The cached table was read and not yet built on.
     pub(super) just_read: bool,
     /// Whether it is this client's turn to write.
@@ -227,6 +236,10 @@ impl Actor {
             cached: None,
             need_as_of: None,
             moment: Moment::default(),
+            posts: Vec::new(),
+            posted: None,
+            shunned: None,
+            bytes: 0,
             just_read: false,
             turn: Turn::None,
             seen: Version::ABSENT,
@@ -288,14 +301,19 @@ impl Actor {
                         self.close(ORPHAN_PATIENCE, None);
                     }
                 }
-                () = heard(self.bell.as_ref()) => self.rung(),
+                Heard { ring, posts } = heard(self.bell.as_ref()) => {
+                    if let Some(version) = ring {
+                        self.rung(version);
+                    }
+                    self.receive(posts);
+                }
                 Some(()) = self.deaths.next() => {
                     self.ring_at = Some(Instant::now());
                 }
                 told = poll_opt(hint.as_mut().map(|(_, hint)| hint)) => {
                     hint = None;
                     if told {
-                        self.rung();
+                        self.rung(ANY);
                     } else {
                         self.hints_from = Instant::now() + HINT_PAUSE;
                     }
@@ -315,7 +333,8 @@ impl Actor {
                 && self.extras.is_empty()
                 && self.flight.as_ref().is_none_or(|batch| batch.extras.is_empty())
                 && self.unwanted.is_empty()
-                && self.unresolved.is_none();
+                && self.unresolved.is_none()
+                && self.posted.is_none();
             let hopeless = self.failure.as_ref().is_some_and(StoreError::is_misconfigured);
             written || hopeless || Instant::now() >= closing.patience
         })
@@ -394,8 +413,12 @@ impl Actor {
     }
 
     /// A bell or a hint: look into the table soon.
-    pub(super) fn rung(&mut self) {
-        if self.cached.is_none() && self.flight.is_none() {
+    pub(super) fn rung(&mut self, version: Version) {
+        let is_known = |cached: &Cached| cached.version >= version;
+        if self.cached.as_ref().is_some_and(is_known) && !self.suspect {
+            return;
+        }
+        if self.cached.is_none() && self.flight.is_none() && self.posted.is_none() {
             return; // Nothing is known that could have changed.
         }
         self.rung = true;
@@ -450,7 +473,9 @@ impl Actor {
         let mut wakes: Vec<Instant> = Vec::new();
         if !busy {
             wakes.extend(self.next_poll.into_iter().chain(self.ring_at));
-            if self.need_as_of.is_some() || self.has_writes() {
+            if self.need_as_of.is_none() && self.is_lent() {
+                wakes.extend(self.posted.and_then(|posted| posted.until));
+            } else if self.need_as_of.is_some() || self.has_writes() {
                 // Also a time that has come since a call was last thought of: else nobody would
                 // think of it again.
                 wakes.push(self.pace.not_before().unwrap_or(now));
@@ -485,9 +510,9 @@ async fn poll_opt<F: Future + Unpin>(future: Option<F>) -> F::Output {
     }
 }
 
-async fn heard(bell: Option<&Bell>) {
+async fn heard(bell: Option<&Bell>) -> Heard {
     match bell {
-        Some(bell) => bell.rung().await,
+        Some(bell) => bell.heard().await,
         None => std::future::pending().await,
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
 use crate::ids::{ClientId, RequestId};
 use crate::process::Liveness;
-use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Stamp, TableError};
+use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Post, Stamp, TableError};
 
 /// How many clients are probed when this one registers.
 const TIDY_MAX: usize = 16;
@@ -33,6 +33,8 @@ pub(super) struct Batch {
     pub(super) table: LockTable,
     pub(super) acts: Vec<Act>,
     pub(super) events: Vec<Event>,
+    /// What others have posted.
+    pub(super) posts: Vec<Post>,
     /// What was asked besides, to be answered or tried again.
     pub(super) extras: Vec<Extra>,
 }
@@ -65,7 +67,8 @@ impl Actor {
         let Some(Cached { version, table, as_of }) = self.cached.take() else {
             return Build::Reload;
         };
-        let mut draft = Draft::new(self, table, version);
+        let posts = std::mem::take(&mut self.posts);
+        let mut draft = Draft::new(self, table, version, &posts);
         if draft.stamp.version > Version::MAX {
             self.misconfigured(&StoreError::table(&self.store, TableError::Worn));
             return Build::Done;
@@ -95,6 +98,7 @@ impl Actor {
         for &number in &dirty {
             self.acquire_in(&mut draft, number);
         }
+        self.write_posts(&mut draft, &posts);
         self.skip_dead(&mut draft);
         if !draft.changed {
             stale |= self.settle_unchanged(draft, version, as_of);
@@ -107,7 +111,9 @@ impl Actor {
             reach(Point::Renewing);
         }
         draft.apply(&Op::Renew(self.config.id));
+        draft.table.set_writer(self.offer());
         let data = self.encode(&mut draft);
+        self.bytes = data.len();
         for number in dirty {
             if let Some(entry) = self.entries.get_mut(&number) {
                 entry.sent = true;
@@ -124,6 +130,7 @@ impl Actor {
             table: draft.table,
             acts: draft.acts,
             events: draft.events,
+            posts,
             extras,
         };
         Build::Swap(Box::new(batch), data)
@@ -216,7 +223,11 @@ impl Actor {
     }
 
     /// Sweeps those of these clients that are dead, and says who they were.
-    fn sweep_dead(&mut self, draft: &mut Draft, clients: HashSet<ClientId>) -> Vec<ClientId> {
+    pub(super) fn sweep_dead(
+        &mut self,
+        draft: &mut Draft,
+        clients: HashSet<ClientId>,
+    ) -> Vec<ClientId> {
         let mut swept = Vec::new();
         for id in clients {
             if id == self.config.id {
@@ -329,6 +340,14 @@ impl Actor {
         data
     }
 
+    /// A version above this one, and above all that this client has seen or sent.
+    pub(super) fn next_version(&self, above: Version) -> Version {
+        let clock = u64::try_from(self.config.clock.wall().as_micros()).unwrap_or(u64::MAX);
+        // A clock that is far off must not use up the versions: then they only count.
+        let from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+        Version(from_clock.max(above.max(self.seen).max(self.tried).0 + 1))
+    }
+
     pub(super) fn id(&self, number: u64) -> RequestId {
         RequestId { client: self.config.id, number }
     }
@@ -341,21 +360,35 @@ pub(super) struct Draft {
     stamp: Stamp,
     pub(super) acts: Vec<Act>,
     events: Vec<Event>,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 impl Draft {
-    fn new(actor: &Actor, table: LockTable, version: Version) -> Self {
-        let wall = actor.config.clock.wall();
-        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
-        let mut next = version.max(actor.seen).max(actor.tried).0 + 1;
-        // A clock that is far off must not use up the versions: then they only count.
-        let mut from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
+    fn new(actor: &Actor, table: LockTable, version: Version, posts: &[Post]) -> Self {
+        let posted = posts.iter().map(|post| post.number).max().unwrap_or_default();
+        let mut next = actor.next_version(version.max(posted));
         if is(Mutant::VersionReuse) {
-            (next, from_clock) = (version.0 + 1, 0);
+            next = Version(version.0 + 1);
         }
-        let stamp = Stamp { version: Version(next.max(from_clock)), now_ms: clock / 1000 };
+        let now_ms = u64::try_from(actor.config.clock.wall().as_millis()).unwrap_or(u64::MAX);
+        let stamp = Stamp { version: next, now_ms };
         Self { table, stamp, acts: Vec::new(), events: Vec::new(), changed: false }
+    }
+
+    /// Applies what another client has posted; it finds that in the table, and need not be rung.
+    pub(super) fn write_for(&mut self, ops: &[Op]) {
+        let mut asked = HashSet::new();
+        let from = self.events.len();
+        for op in ops {
+            if let Op::Acquire(acquire) = op {
+                asked.insert(acquire.id);
+            }
+            self.apply(op);
+        }
+        let told = self.events.split_off(from).into_iter();
+        self.events.extend(
+            told.filter(|event| !matches!(event, Event::Granted(id) if asked.contains(id))),
+        );
     }
 
     fn apply(&mut self, op: &Op) -> Outcome {

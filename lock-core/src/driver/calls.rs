@@ -20,6 +20,7 @@ impl Actor {
         !self.dirty.is_empty()
             || !self.unwanted.is_empty()
             || !self.verdicts.is_empty()
+            || !self.posts.is_empty()
             || self.extras.iter().any(|extra| !extra.what.only_reads())
             || self.must_swap()
     }
@@ -28,6 +29,7 @@ impl Actor {
     pub(super) fn must_swap(&mut self) -> bool {
         let boot = self.config.clock.boot();
         self.unresolved.is_some()
+            || self.posted.is_some()
             || self.suspect
             || self.recheck
             || self.lease.due().is_some_and(|due| due <= boot)
@@ -42,17 +44,23 @@ impl Actor {
         loop {
             let now = Instant::now();
             let looks = [self.next_poll, self.ring_at];
-            if looks.into_iter().flatten().any(|look| look <= now) {
+            let reads = self.turn != Turn::Given; // It has just read.
+            if reads && looks.into_iter().flatten().any(|look| look <= now) {
                 self.next_poll = None;
                 self.ring_at = None;
                 self.need_as_of = Some(self.next_moment());
             }
+            self.take_back(now);
+            self.post(now);
             self.need_fresh();
             let writes = self.has_writes();
             if self.entries.is_empty() && self.extras.is_empty() && !writes && !self.rung {
                 self.need_as_of = None; // Whoever wanted to know has given up.
             }
             if !writes && self.need_as_of.is_none() {
+                return self.end_turn();
+            }
+            if self.need_as_of.is_none() && self.is_lent() {
                 return self.end_turn();
             }
             if self.pace.not_before().is_some_and(|time| time > now) {
@@ -62,7 +70,7 @@ impl Actor {
             let is_met = as_of >= self.need_as_of;
             // Reading and writing take turns, or a stream of questions would keep the lease from
             // being renewed.
-            let is_turn_of_writes = writes && self.just_read;
+            let is_turn_of_writes = writes && self.just_read && !self.is_lent();
             if as_of.is_none() || !(is_met || is_turn_of_writes) {
                 return Some(self.load(writes));
             }
@@ -87,7 +95,8 @@ impl Actor {
     pub(super) fn need_fresh(&mut self) {
         let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
         let mut need = reads.map(|extra| extra.began).max();
-        if !self.pace.is_calm(Instant::now()) {
+        let in_turn = self.turn == Turn::Given; // It has just been read.
+        if !self.pace.is_calm(Instant::now()) && !self.is_lent() && !in_turn {
             // Others write: an old snapshot would only lose the race.
             let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
             need = need.max(asked.map(|entry| entry.began).max());
@@ -102,7 +111,9 @@ impl Actor {
         let sent = self.next_moment();
         self.last_load = Some(Instant::now());
         self.rung = false;
-        let asks = writes && self.turn == Turn::None && !self.pace.is_calm(Instant::now());
+        // Who has posted knows of others, however long it has left the store alone since.
+        let alone = self.pace.is_calm(Instant::now()) && self.posted.is_none();
+        let asks = writes && self.turn == Turn::None && !alone && !self.is_lent();
         reach(Point::BeforeLoad);
         Box::pin(async move {
             let load = async {
@@ -131,7 +142,7 @@ impl Actor {
             if let Event::Granted(id) = event
                 && id.client != self.config.id
             {
-                self.ring(id.client);
+                self.ring(id.client, next);
             }
         }
         self.flight = Some(batch);
@@ -233,11 +244,13 @@ impl Actor {
                     self.turn = Turn::Given;
                 }
                 self.extras.append(&mut batch.extras);
+                self.posts.append(&mut batch.posts);
                 return;
             }
             Err(error) => error,
         };
         self.extras.append(&mut batch.extras);
+        self.posts.append(&mut batch.posts);
         match error.kind() {
             BackendErrorKind::OutcomeUnknown if !is(Mutant::AbsentMeansNever) => {
                 self.unresolved = self.unresolved.max(Some(batch.expected));
@@ -249,6 +262,7 @@ impl Actor {
     }
 
     pub(super) fn failed(&mut self, error: BackendError) {
+        self.posts.clear(); // Whoever posted tries by itself.
         match error.kind() {
             BackendErrorKind::Busy => {
                 self.pace.lost(Instant::now(), true);
@@ -270,6 +284,7 @@ impl Actor {
         tracing::debug!(error = %error, "store cannot be used");
         self.pace.failed(Instant::now());
         self.failure = Some(error.clone());
+        self.posts.clear();
         self.cached = None;
         for number in self.restless.iter().copied().collect::<Vec<_>>() {
             if let Some(entry) = self.entries.get_mut(&number) {

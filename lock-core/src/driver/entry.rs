@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// Whether the store may know it: then its end must be confirmed by the store.
     pub(super) sent: bool,
+    /// In which state it was posted: that was no help, if it still is in that state when the post is done.
+    pub(super) posted: Option<State>,
     /// When it was asked for, or asked to end.
     pub(super) began: Moment,
     /// When waiting is over.
@@ -72,6 +74,7 @@ impl Entry {
             acquire,
             state: State::New,
             sent: false,
+            posted: None,
             began,
             deadline,
             expires: false,

@@ -3,7 +3,7 @@
 //! One actor owns the backend. Handles send it [`Command`]s; it turns them into ops on the table,
 //! writes all that are pending in one swap, and answers each after it. [`actor`] is the loop that
 //! waits for what comes next, [`commands`] takes what is asked, [`calls`] decides what to ask of the
-//! store, [`batch`] writes, [`reconcile`] learns from what was read.
+//! store, [`batch`] writes, [`posts`] has others write, [`reconcile`] learns from what was read.
 
 mod actor;
 mod batch;
@@ -13,6 +13,7 @@ mod entry;
 mod judge;
 mod lease;
 mod pace;
+mod posts;
 mod reconcile;
 mod settle;
 

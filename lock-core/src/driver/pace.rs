@@ -17,6 +17,14 @@ const TRIES_MIN: u32 = 4;
 /// snapshot is trusted again.
 const CALM: u32 = 8;
 
+/// Others are given so many swaps' time at least to write what was posted, and this time at most, unless
+/// swaps take longer.
+const PATIENCE_SWAPS: u32 = 4;
+const PATIENCE_MAX: Duration = Duration::from_millis(50);
+
+/// Who has left the store alone for longer does not know any more who writes.
+const RIVALS_AGE: Duration = Duration::from_secs(1);
+
 /// So many races in a row may be lost in spite of turns before chance is to help.
 const LOSSES_MAX: u32 = 8;
 
@@ -50,6 +58,10 @@ pub(super) struct Pace {
     backoff_max: Duration,
     /// Whether the store makes its clients take turns, so that nothing has to be left to chance.
     turns: bool,
+    /// For how many swaps more this client offers to write for others.
+    offers: u32,
+    /// How long others are given to write what was posted.
+    patience: Duration,
 }
 
 impl Pace {
@@ -65,6 +77,8 @@ impl Pace {
             busy_since: None,
             failures: 0,
             turns: false,
+            offers: 0,
+            patience: Duration::ZERO,
             backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
         }
     }
@@ -140,6 +154,34 @@ impl Pace {
         self.failures = 0;
         self.answered = Some(now);
         self.turns = turn.unwrap_or(self.turns);
+    }
+
+    /// Somebody has posted something: whoever writes for others is not alone.
+    pub(super) fn met_poster(&mut self) {
+        self.offers = CALM;
+    }
+
+    /// Whether to offer to write for others, in the swap that is being made.
+    pub(super) fn offers(&mut self) -> bool {
+        let met = self.offers > 0 || self.calm < CALM;
+        self.offers = self.offers.saturating_sub(1);
+        met
+    }
+
+    /// Whether others were seen to write, and not long ago.
+    pub(super) fn has_rivals(&self, now: Instant) -> bool {
+        self.calm < CALM && self.answered.is_some_and(|answered| now < answered + RIVALS_AGE)
+    }
+
+    /// How long others are given to write what was posted.
+    pub(super) fn patience(&mut self) -> Duration {
+        self.patience = self.patience.min(PATIENCE_MAX).max(self.swap * PATIENCE_SWAPS);
+        self.patience
+    }
+
+    /// What was posted was written by others before patience was over, or only after it.
+    pub(super) fn was_patient(&mut self, enough: bool) {
+        self.patience = if enough { self.patience * 15 / 16 } else { self.patience * 2 };
     }
 
     /// Somebody else was found to have written.

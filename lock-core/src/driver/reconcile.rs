@@ -9,6 +9,7 @@ use super::actor::{Actor, Cached};
 use super::entry::State;
 use super::pace::Watch;
 use crate::backend::Snapshot;
+use crate::bell::ANY;
 use crate::error::AcquireError;
 use crate::failpoint::{Point, reach};
 use crate::ids::ClientId;
@@ -33,6 +34,7 @@ impl Actor {
                     self.pace.met_rival();
                 }
                 let table = LockTable::decode(cell)?;
+                self.bytes = cell.data.len();
                 *cached = Some(Cached { version: cell.version, table, as_of: sent });
                 // Something older than what was seen may come from a replica that lags, or from a
                 // store that was restored. A swap on it tells which; until then it decides nothing.
@@ -40,6 +42,7 @@ impl Actor {
                 self.recheck = self.suspect;
                 if !self.suspect {
                     self.seen = self.seen.max(cell.version);
+                    self.see_post();
                     self.reconcile();
                 }
             }
@@ -147,7 +150,7 @@ impl Actor {
                     Liveness::Alive => {
                         self.watch_deaths(client.processes.processes.iter().copied());
                         if self.judge.is_overdue(client, now) {
-                            self.ring(client.id);
+                            self.ring(client.id, ANY);
                         }
                     }
                     Liveness::Unknown => {}

@@ -51,6 +51,7 @@ impl Actor {
         self.gather = Gather::after(batch.acts.len(), self.pace.swap());
         self.seen = self.seen.max(batch.next);
         self.unresolved = None;
+        self.posted = None;
         self.suspect = false;
         self.unwanted.clear();
         if batch.table.client(self.config.id).is_some() {
@@ -66,6 +67,9 @@ impl Actor {
         }
         for event in batch.events {
             self.event(event);
+        }
+        for post in batch.posts {
+            self.ring(post.client, batch.next);
         }
         for extra in batch.extras {
             self.answer_extra(extra);
@@ -122,7 +126,7 @@ impl Actor {
         for blocker in denial.iter().flat_map(|denial| &denial.blockers) {
             let client = &blocker.client;
             if !blocker.waits && client.id != self.config.id && self.would_ring(client) {
-                self.ring(client.id);
+                self.ring(client.id, self.seen);
             }
         }
     }
@@ -168,7 +172,7 @@ impl Actor {
                     None => {}
                 }
             }
-            Event::Granted(id) | Event::Freed(id) => self.ring(id.client),
+            Event::Granted(id) | Event::Freed(id) => self.ring(id.client, self.seen),
             Event::Swept { client, name, holds, waiters } => {
                 for hold in holds {
                     let (task, locks) = (&hold.task, locks_text(&hold.locks));
@@ -178,14 +182,15 @@ impl Actor {
                 tracing::warn!(client = %name, id = %client, waiters, "dead client swept");
                 metrics::swept(&self.store);
                 // If it lives after all, it had better know.
-                self.ring(client);
+                self.ring(client, self.seen);
             }
         }
     }
 
-    pub(super) fn ring(&self, client: ClientId) {
+    /// Tells another client of this host to look, if it has not seen this version.
+    pub(super) fn ring(&self, client: ClientId, version: Version) {
         if let Some(bell) = &self.bell {
-            bell.ring(client);
+            bell.ring(client, version);
         }
     }
 

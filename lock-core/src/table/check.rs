@@ -10,6 +10,9 @@ impl LockTable {
         if version > Version::MAX || version == Version::ABSENT {
             return Err("its version is out of range");
         }
+        if self.posted > version {
+            return Err("a post is newer than the table");
+        }
         for client in self.clients.values() {
             check_text(&client.name)?;
             if client.site.is_some_and(|number| !self.sites.contains_key(&number)) {

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Client, LockTable, Site, Waiter};
+use super::{Client, LockTable, Site, Waiter, Writer};
 use crate::backend::{Snapshot, Version};
 use crate::ids::ClientId;
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
 
 /// The format that is written.
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 
 /// A table as it is read.
 #[derive(Deserialize)]
@@ -30,6 +30,10 @@ struct Read {
     #[serde(deserialize_with = "unique_map")]
     clients: BTreeMap<ClientId, Client>,
     queue: Vec<Waiter>,
+    #[serde(default)]
+    posted: Version,
+    #[serde(default)]
+    writer: Option<Writer>,
 }
 
 /// A table as it is written.
@@ -40,6 +44,10 @@ struct Written<'t> {
     sites: BTreeMap<u64, &'t Site>,
     clients: &'t BTreeMap<ClientId, Client>,
     queue: Vec<&'t Waiter>,
+    #[serde(skip_serializing_if = "is_absent")]
+    posted: Version,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writer: Option<Writer>,
 }
 
 /// The part that every format has.
@@ -70,7 +78,13 @@ impl LockTable {
         if read.interlock != FORMAT {
             return Err(TableError::Inconsistent("there never was such a format"));
         }
-        let mut table = Self { clients: read.clients, sites: read.sites, ..Self::default() };
+        let mut table = Self {
+            clients: read.clients,
+            sites: read.sites,
+            posted: read.posted,
+            writer: read.writer,
+            ..Self::default()
+        };
         table.index(read.queue).map_err(TableError::Inconsistent)?;
         table.check(cell.version).map_err(TableError::Inconsistent)?;
         Ok(table)
@@ -88,6 +102,8 @@ impl LockTable {
             sites: sites.collect(),
             clients: &self.clients,
             queue: self.queue.values().collect(),
+            posted: self.posted,
+            writer: self.writer,
         };
         serde_json::to_vec(&written).expect("all keys are text and no value fails")
     }
@@ -125,6 +141,11 @@ pub enum TableError {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_absent(version: &Version) -> bool {
+    *version == Version::ABSENT
 }
 
 /// Reads a map, and refuses keys that are given twice.

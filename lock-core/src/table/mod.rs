@@ -12,6 +12,7 @@ mod check;
 mod codec;
 mod fit;
 mod op;
+mod post;
 mod reduction;
 mod view;
 mod why;
@@ -29,6 +30,7 @@ use crate::request::{LockSet, Mode};
 
 pub use codec::TableError;
 pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
+pub(crate) use post::{Post, Writer, read_post, write_post};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
 pub use why::{Condition, Why};
 
@@ -53,6 +55,10 @@ pub struct LockTable {
     sites: BTreeMap<u64, Site>,
     /// The queue: a waiter's place is the order of its ticket.
     queue: BTreeMap<Ticket, Waiter>,
+    /// The number of the last post that was written, or is not to be written any more.
+    posted: Version,
+    /// Who wrote this, if it offers to write for others.
+    writer: Option<Writer>,
 
     // Derived from the above, never written.
     /// All claims on a name, held and waiting.
@@ -245,6 +251,25 @@ impl LockTable {
     /// Makes an empty table.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Up to which number posts are done: written, or not to be written any more.
+    pub fn posted(&self) -> Version {
+        self.posted
+    }
+
+    /// From now on posts up to this number are done; not above the version that it is swapped in at.
+    pub fn end_posts(&mut self, number: Version) {
+        self.posted = self.posted.max(number);
+    }
+
+    /// Who wrote this, if it offers to write for others.
+    pub(crate) fn writer(&self) -> Option<Writer> {
+        self.writer
+    }
+
+    pub(crate) fn set_writer(&mut self, writer: Option<Writer>) {
+        self.writer = writer;
     }
 
     /// Tells whether nobody holds or waits for anything.

@@ -55,12 +55,22 @@ pub(crate) struct Client {
     pub(crate) judged: [Option<(u64, u8)>; CLIENTS_MAX],
     /// Ticks since the last confirmed renewal was sent.
     pub(crate) lease: Option<u8>,
+    /// The number of its post, if that may still be written, and ticks since it was sent.
+    pub(crate) posted: Option<(u64, u8)>,
     pub(crate) in_flight: bool,
     /// Not known to the client: the life of the store in which its last swap was applied.
     pub(crate) epoch: u8,
     /// Not known either: what was reported to the user and is to be judged by the properties.
     pub(crate) lost: Vec<usize>,
     pub(crate) told: Vec<u64>,
+}
+
+/// What a client wants others to write.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) owner: usize,
+    pub(crate) number: u64,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// A swap that is being sent.
@@ -90,6 +100,7 @@ impl Client {
             verdicts: Vec::new(),
             judged: [None; CLIENTS_MAX],
             lease: None,
+            posted: None,
             in_flight: false,
             epoch: 0,
             lost: Vec::new(),
@@ -109,6 +120,9 @@ impl Client {
     pub(crate) fn tick(&mut self) {
         let older = |age: &mut u8| *age = (*age + 1).min(LEASE);
         self.lease.as_mut().map(older);
+        if let Some((_, age)) = &mut self.posted {
+            older(age);
+        }
         self.judged.iter_mut().flatten().for_each(|(_, age)| older(age));
     }
 
@@ -122,7 +136,17 @@ impl Client {
 
     fn must_swap(&self, mutant: Option<Mutant>) -> bool {
         let forced = self.suspect && mutant != Some(Mutant::SuspectIsTruth);
-        self.unresolved.is_some() || forced || self.recheck || self.lease.is_some_and(|a| a >= DUE)
+        let posted = self.posted.is_some() && mutant != Some(Mutant::PostForgotten);
+        self.unresolved.is_some()
+            || posted
+            || forced
+            || self.recheck
+            || self.lease.is_some_and(|a| a >= DUE)
+    }
+
+    /// Whether it has something that others can write for it.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.entries.iter().any(|entry| Self::is_dirty(*entry))
     }
 
     pub(crate) fn has_writes(&self, mutant: Option<Mutant>) -> bool {
@@ -156,10 +180,46 @@ impl Client {
             self.recheck = self.suspect;
             if !self.suspect {
                 self.seen = self.seen.max(cell.version);
+                self.see_post(mutant);
                 self.reconcile();
             }
         }
         self.watch_blockers();
+    }
+
+    /// `driver::posts::post`: the number has to be greater than all that was seen.
+    pub(crate) fn post(&mut self, number: u64) -> Post {
+        let mut ops = Vec::new();
+        for at in 0..REQUESTS_MAX {
+            match &mut self.entries[at] {
+                Entry::New { sent } => {
+                    *sent = true;
+                    ops.push(acquire(self.id(at)));
+                }
+                Entry::Ending => ops.push(Op::Release(self.id(at))),
+                _ => {}
+            }
+        }
+        ops.push(Op::Renew(client_id(self.me)));
+        self.tried = self.tried.max(number);
+        self.posted = Some((number, 0));
+        Post { owner: self.me, number, ops }
+    }
+
+    /// `driver::posts::see_post`.
+    fn see_post(&mut self, mutant: Option<Mutant>) {
+        let Some((number, age)) = self.posted else { return };
+        let table = self.table();
+        match table.client(client_id(self.me)) {
+            Some(client) if client.mark.0 > number => {
+                self.lease = Some(if mutant == Some(Mutant::PostIsNews) { 0 } else { age });
+            }
+            Some(_) => {}
+            None => self.lease = None,
+        }
+        if table.posted().0 >= number {
+            self.posted = None;
+        }
     }
 
     fn table(&self) -> Rc<LockTable> {
@@ -231,10 +291,16 @@ impl Client {
         seen.1 >= LEASE
     }
 
-    /// `driver::batch::build`; `next` is what the clock says, and greater than all that was seen.
+    /// `driver::batch::build`; `next` is what the clock says, and greater than all that was seen or
+    /// posted.
     ///
     /// `None`: nothing had to be written.
-    pub(crate) fn build(&mut self, next: u64, mutant: Option<Mutant>) -> Option<Batch> {
+    pub(crate) fn build(
+        &mut self,
+        next: u64,
+        posts: &[Post],
+        mutant: Option<Mutant>,
+    ) -> Option<Batch> {
         let forced = self.must_swap(mutant);
         let Content { version, table, .. } = self.cached.take().expect("it has read");
         let next = match mutant {
@@ -272,6 +338,9 @@ impl Client {
                 acts.push(self.ask(&mut draft, number));
             }
         }
+        if draft.changed {
+            self.write_posts(&mut draft, posts, mutant);
+        }
         self.skip_dead(&mut draft);
         if !draft.changed {
             self.cached = Some(Content::new(version, draft.table));
@@ -293,6 +362,22 @@ impl Client {
         let granted = granted.map(|id| usize::try_from(id.number).expect("few")).collect();
         let written = Content::new(next, draft.table);
         Some(Batch { expected: version, written, acts, granted, age: 0 })
+    }
+
+    /// `driver::posts::write_posts`.
+    fn write_posts(&mut self, draft: &mut Draft, posts: &[Post], mutant: Option<Mutant>) {
+        let done = draft.table.posted().0;
+        for post in posts {
+            let fits = post.number > done || mutant == Some(Mutant::PostTwice);
+            if fits && post.owner != self.me {
+                post.ops.iter().for_each(|op| draft.apply(op));
+                self.sweep_if_dead(draft, post.owner);
+                draft.table.end_posts(Version(post.number));
+            }
+        }
+        if let Some((number, _)) = self.posted {
+            draft.table.end_posts(Version(number));
+        }
     }
 
     /// `driver::batch::ask`.
@@ -346,6 +431,7 @@ impl Client {
         self.in_flight = false;
         self.seen = self.seen.max(batch.written.version);
         self.unresolved = None;
+        self.posted = None;
         self.suspect = false;
         self.unwanted.clear();
         let known = batch.written.table.client(client_id(self.me)).is_some();

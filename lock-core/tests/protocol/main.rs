@@ -31,10 +31,16 @@ enum Mutant {
     VersionReuse,
     /// Versions only count, and no clock sets them apart.
     NoClock,
+    /// A post is written though it is done.
+    PostTwice,
+    /// What was posted and is not wanted any more needs no swap that ends the post.
+    PostForgotten,
+    /// A lease counts from when the post was seen in the table.
+    PostIsNews,
 }
 
 const CALM: Budget =
-    Budget { requests: 1, ticks: 0, losses: 0, crashes: 0, stale_loads: 0, restores: 0 };
+    Budget { requests: 1, ticks: 0, losses: 0, crashes: 0, stale_loads: 0, posts: 0, restores: 0 };
 
 fn check(what: &str, clients: usize, budget: Budget, mutant: Option<Mutant>) -> Found {
     let started = Instant::now();
@@ -86,6 +92,34 @@ fn three_clients_queue() {
 fn loads_are_stale() {
     assert_sound("a stale load", 2, Budget { losses: 1, stale_loads: 1, ..CALM });
     assert_sound("a stale load in time", 2, Budget { ticks: 1, stale_loads: 1, ..CALM });
+}
+
+#[test]
+fn others_write() {
+    assert_sound("posts", 2, Budget { posts: 2, ..CALM });
+    assert_sound("posts in time", 2, Budget { posts: 1, ticks: 2, ..CALM });
+    assert_sound("a post and a lost answer", 2, Budget { posts: 1, losses: 1, ..CALM });
+    assert_sound("a post and a death", 2, Budget { posts: 1, ticks: 1, crashes: 1, ..CALM });
+    assert_sound("a post and a stale load", 2, Budget { posts: 1, stale_loads: 1, ..CALM });
+    assert_sound("a post and a restore", 2, Budget { posts: 1, restores: 1, ..CALM });
+}
+
+#[test]
+fn a_post_must_be_written_once() {
+    let budget = Budget { posts: 1, requests: 2, ..CALM };
+    assert_broken(Mutant::PostTwice, 2, budget, "wants nothing, but has");
+}
+
+#[test]
+fn a_post_must_be_ended() {
+    let budget = Budget { posts: 1, ..CALM };
+    assert_broken(Mutant::PostForgotten, 2, budget, "wants nothing, but has");
+}
+
+#[test]
+fn a_lease_counts_from_before_the_post() {
+    let budget = Budget { posts: 1, ticks: 2, requests: 2, ..CALM };
+    assert_broken(Mutant::PostIsNews, 2, budget, "hold the same lock");
 }
 
 #[test]

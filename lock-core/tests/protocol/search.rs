@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
 
+use lock_core::table::Op;
+
 use crate::Mutant;
 use crate::world::{Content, Event, Word, World, index_of};
 
@@ -120,6 +122,8 @@ fn write(world: &World, rank: &mut dyn FnMut(u64) -> u64) -> Vec<u64> {
         // In which life a swap was made counts only for who holds.
         let current = client.epoch == world.epoch;
         words.push(hashed(&(client.entries, numbers, flags, client.lease, current)));
+        words.push(optional(client.posted.map(|(number, _)| number), rank));
+        words.push(client.posted.map_or(0, |(_, age)| u64::from(age)));
         words.push(client.verdicts.len() as u64);
         for verdict in &client.verdicts {
             words.extend([index_of(verdict.client) as u64, rank(verdict.mark.0)]);
@@ -127,6 +131,16 @@ fn write(world: &World, rank: &mut dyn FnMut(u64) -> u64) -> Vec<u64> {
         for judged in client.judged {
             let (mark, age) = judged.unzip();
             words.extend([optional(mark, rank), age.map_or(u64::MAX, u64::from)]);
+        }
+    }
+    for post in &world.posts {
+        words.extend([post.owner as u64, rank(post.number), post.ops.len() as u64]);
+        for op in &post.ops {
+            words.push(match op {
+                Op::Acquire(acquire) => 2 * acquire.id.number,
+                Op::Release(id) => 2 * id.number + 1,
+                _ => u64::MAX,
+            });
         }
     }
     for call in &world.calls {

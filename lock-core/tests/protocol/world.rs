@@ -9,7 +9,7 @@ use lock_core::process::{Place, ProcessSet};
 use lock_core::table::{Acquire, ClientInfo, LockTable, Op};
 use lock_core::{ClientId, Request, RequestId, TaskId};
 
-use crate::client::{Batch, Client, Entry, LEASE};
+use crate::client::{Batch, Client, Entry, LEASE, Post};
 use crate::{Mutant, REQUESTS_MAX};
 
 pub(crate) const CLIENTS_MAX: usize = 3;
@@ -34,7 +34,8 @@ impl Content {
     pub(crate) fn new(version: u64, table: LockTable) -> Self {
         let listing = table.list();
         let plain = |number: usize| Word::Plain(number as u64);
-        let mut words = vec![plain(listing.holds.len()), plain(listing.waiting.len())];
+        let posted = Word::Version(table.posted().0);
+        let mut words = vec![posted, plain(listing.holds.len()), plain(listing.waiting.len())];
         for client in table.clients() {
             words.extend([plain(index_of(client.id)), Word::Version(client.mark.0)]);
         }
@@ -71,6 +72,8 @@ pub(crate) struct Budget {
     pub(crate) crashes: u8,
     /// Loads that are answered with an older state of the cell.
     pub(crate) stale_loads: u8,
+    /// Posts of all clients; whether one is lost, or replaced by the next, is as it comes.
+    pub(crate) posts: u8,
     /// Whether the cell may be copied, and the copy be put back.
     pub(crate) restores: u8,
 }
@@ -82,6 +85,8 @@ pub(crate) struct World {
     pub(crate) cell: Content,
     pub(crate) older: Option<Content>,
     pub(crate) calls: Vec<Call>,
+    /// The last of each client.
+    pub(crate) posts: Vec<Post>,
     pub(crate) budget: Budget,
     /// How often the cell was put back.
     pub(crate) epoch: u8,
@@ -98,6 +103,9 @@ pub(crate) enum Event {
     Load(usize),
     StaleLoad(usize),
     Build(usize),
+    /// The same, with what others have posted.
+    BuildForAll(usize),
+    Post(usize),
     /// A swap reaches the store.
     Arrive(usize),
     Answer(usize),
@@ -144,6 +152,7 @@ impl World {
             cell: Content::new(0, LockTable::new()),
             older: None,
             calls: Vec::new(),
+            posts: Vec::new(),
             budget,
             epoch: 0,
             clock: 0,
@@ -175,6 +184,12 @@ impl World {
                 }
                 if client.cached.is_some() && client.has_writes(self.mutant) {
                     events.push(Event::Build(index));
+                    if self.posts.iter().any(|post| post.owner != index) {
+                        events.push(Event::BuildForAll(index));
+                    }
+                    if self.budget.posts > 0 && client.is_asking() {
+                        events.push(Event::Post(index));
+                    }
                 }
             }
             if self.budget.crashes > 0 {
@@ -217,10 +232,17 @@ impl World {
                 self.clients[client].learn(&cell, mutant);
             }
             Event::Build(client) => {
-                if let Some(batch) = self.clients[client].build(self.clock + 1, mutant) {
-                    self.clock = self.clock.max(batch.written.version);
-                    self.calls.push(Call { owner: client, batch, awaited: true, answer: None });
-                }
+                self.build(client, &[]);
+            }
+            Event::BuildForAll(client) => {
+                let posts = self.posts.clone();
+                self.build(client, &posts);
+            }
+            Event::Post(client) => {
+                self.budget.posts -= 1;
+                self.clock += 1;
+                self.posts.retain(|post| post.owner != client);
+                self.posts.push(self.clients[client].post(self.clock));
             }
             Event::Arrive(at) => self.arrive(at),
             Event::Answer(at) => {
@@ -261,6 +283,13 @@ impl World {
             self.older = self.older.take().filter(|_| self.budget.stale_loads > 0);
         }
         self.judge()
+    }
+
+    fn build(&mut self, client: usize, posts: &[Post]) {
+        if let Some(batch) = self.clients[client].build(self.clock + 1, posts, self.mutant) {
+            self.clock = self.clock.max(batch.written.version);
+            self.calls.push(Call { owner: client, batch, awaited: true, answer: None });
+        }
     }
 
     /// Whoever has nothing asks: to do nothing then is as to ask later.
@@ -338,8 +367,15 @@ impl World {
         const ROUNDS_MAX: usize = 24;
         let mut world = self.clone();
         let Budget { requests, .. } = world.budget;
-        world.budget =
-            Budget { requests, ticks: 0, losses: 0, crashes: 0, stale_loads: 0, restores: 0 };
+        world.budget = Budget {
+            requests,
+            ticks: 0,
+            losses: 0,
+            crashes: 0,
+            stale_loads: 0,
+            posts: 0,
+            restores: 0,
+        };
         world.older = None;
         world.calls.retain(|call| call.awaited);
         for _ in 0..ROUNDS_MAX {

@@ -1,0 +1,227 @@
+//! Posts: requests and releases of one client, for another to write in its swap.
+//!
+//! A post may be written once, or never. That it is not written twice is the table's to see to, which
+//! knows up to which number posts are done: a request that was written again after its hold had ended
+//! would be a hold that nobody knows of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, FORMAT};
+use super::{Acquire, ClientInfo, Op, Site};
+use crate::backend::Version;
+use crate::ids::{ClientId, RequestId, TaskId};
+use crate::name;
+use crate::process::{Process, ProcessGroup, ProcessSet};
+use crate::request::LockSet;
+
+/// A post on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Post {
+    /// Greater than every version that its client had seen or sent, and than its earlier posts.
+    pub(crate) number: Version,
+    /// Whose it is.
+    pub(crate) client: ClientId,
+    /// What it wants to be written.
+    pub(crate) ops: Vec<Op>,
+    /// The same as it was sent.
+    pub(crate) data: Vec<u8>,
+}
+
+/// A client that writes for others of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Writer {
+    pub(crate) client: ClientId,
+    /// The network namespace of its bell.
+    pub(crate) bell: u64,
+}
+
+/// More ops than this are a batch of their own.
+const OPS_MAX: usize = 16;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    interlock: u64,
+    number: Version,
+    client: ClientId,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    release: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ask: Option<Asked>,
+}
+
+/// Requests, and who the client is, if the table does not know it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    name: Arc<str>,
+    site: Site,
+    pids: Vec<Process>,
+    groups: Vec<ProcessGroup>,
+    lease: Option<u64>,
+    requests: Vec<Request>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    id: u64,
+    task: TaskId,
+    name: Arc<str>,
+    note: Option<Arc<str>>,
+    #[serde(with = "codec::shared_locks")]
+    locks: Arc<LockSet>,
+    wait: bool,
+}
+
+/// Writes the requests and releases among these ops as a post, if they are few; the requests are of
+/// the client that is described.
+pub(crate) fn write_post(
+    number: Version,
+    client: ClientId,
+    info: &ClientInfo,
+    ops: Vec<Op>,
+) -> Option<Vec<u8>> {
+    if ops.is_empty() || ops.len() > OPS_MAX {
+        return None;
+    }
+    let (mut release, mut requests) = (Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            Op::Release(id) => release.push(id.number),
+            Op::Acquire(Acquire { id, task, name, note, locks, wait, .. }) => {
+                requests.push(Request { id: id.number, task, name, note, locks, wait });
+            }
+            _ => return None,
+        }
+    }
+    let ProcessSet { place, processes, groups } = &info.processes;
+    let ask = (!requests.is_empty()).then(|| Asked {
+        name: info.name.clone(),
+        site: Site::new(place, info.bell),
+        pids: processes.clone(),
+        groups: groups.clone(),
+        lease: info.lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)),
+        requests,
+    });
+    let written = Written { interlock: FORMAT, number, client, release, ask };
+    Some(serde_json::to_vec(&written).expect("all keys are text and no value fails"))
+}
+
+/// A post as it was sent; `None` if it is nothing that this release writes.
+///
+/// Its ops renew the lease of the client too: it counts from before it posted.
+pub(crate) fn read_post(data: Vec<u8>) -> Option<Post> {
+    let Written { interlock, number, client, release, ask } = serde_json::from_slice(&data).ok()?;
+    if interlock != FORMAT || number >= Version::MAX {
+        return None;
+    }
+    let is_text = |text: &Arc<str>| name::check(text).is_ok();
+    let id = |number| RequestId { client, number };
+    let mut ops: Vec<Op> = release.into_iter().map(|number| Op::Release(id(number))).collect();
+    if let Some(Asked { name, site, pids, groups, lease, requests }) = ask {
+        if !is_text(&name) || !requests.iter().all(|request| is_text(&request.name)) {
+            return None;
+        }
+        let info = Arc::new(ClientInfo {
+            name,
+            processes: ProcessSet { place: site.place(), processes: pids, groups },
+            bell: site.bell,
+            lease: lease.map(Duration::from_millis),
+        });
+        for Request { id: number, task, name, note, locks, wait } in requests {
+            if task.client() != client {
+                return None;
+            }
+            let (id, client) = (id(number), info.clone());
+            ops.push(Op::Acquire(Acquire { id, task, name, note, client, locks, wait }));
+        }
+    }
+    if ops.len() > OPS_MAX {
+        return None;
+    }
+    ops.push(Op::Renew(client));
+    Some(Post { number, client, ops, data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Request;
+
+    fn client() -> ClientId {
+        ClientId::from_random(7)
+    }
+
+    fn acquire(number: u64) -> Acquire {
+        let info = ClientInfo {
+            name: "web".into(),
+            processes: ProcessSet::current(),
+            bell: Some(3),
+            lease: Some(Duration::from_secs(60)),
+        };
+        Acquire {
+            id: RequestId { client: client(), number },
+            task: TaskId::new(None, client(), 1).unwrap(),
+            name: "deploy".into(),
+            note: Some("by hand".into()),
+            client: Arc::new(info),
+            locks: Arc::new(
+                Request::exclusive("app/blog").and_limit("db", 3).locks().unwrap().clone(),
+            ),
+            wait: true,
+        }
+    }
+
+    fn post(ops: Vec<Op>) -> Option<Vec<u8>> {
+        write_post(Version(5), client(), &acquire(1).client, ops)
+    }
+
+    #[test]
+    fn a_post_is_read_as_it_was_written() {
+        let release = Op::Release(RequestId { client: client(), number: 2 });
+        let ops = vec![release.clone(), Op::Acquire(acquire(3))];
+        let data = post(ops.clone()).unwrap();
+        let read = read_post(data.clone()).unwrap();
+        assert_eq!((read.number, read.client, read.data), (Version(5), client(), data));
+        assert_eq!(read.ops, [&ops[..], &[Op::Renew(client())]].concat());
+        // Whoever only gives back need not say who it is.
+        assert!(post(vec![release]).unwrap().len() < 100);
+    }
+
+    #[test]
+    fn only_a_few_requests_and_releases_are_posted() {
+        assert_eq!(post(vec![]), None);
+        assert_eq!(post(vec![Op::Renew(client())]), None);
+        assert_eq!(post(vec![Op::Acquire(acquire(1)); OPS_MAX + 1]), None);
+    }
+
+    #[test]
+    fn what_is_no_post_is_none() {
+        let good = String::from_utf8(post(vec![Op::Acquire(acquire(1))]).unwrap()).unwrap();
+        assert!(read_post(good.clone().into()).is_some());
+        let max = Version::MAX.to_string();
+        let task = format!("{}.1", client());
+        let strange = format!("{}.1", ClientId::from_random(8));
+        for (from, to) in [
+            ("\"interlock\":1", "\"interlock\":2"),
+            ("\"number\":5", &format!("\"number\":{max}")),
+            ("\"deploy\"", "\"de\\nploy\""),
+            ("\"web\"", "\"\""),
+            ("\"app/blog\"", "\"app//blog\""),
+            ("\"wait\"", "\"weight\""),
+            (&task, &strange),
+        ] {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good, "{from}");
+            assert_eq!(read_post(bad.clone().into()), None, "{bad}");
+        }
+        for bad in ["", "{}", "[]", "{", "\0"] {
+            assert_eq!(read_post(bad.into()), None, "{bad}");
+        }
+    }
+}

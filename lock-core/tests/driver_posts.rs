@@ -1,0 +1,210 @@
+//! Posts: where many clients of a host write at once, one of them writes for all.
+#![cfg(target_os = "linux")]
+
+mod driver;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use driver::{until, within};
+use lock_core::table::LockTable;
+use lock_core::{BackendError, LockBackend, Locks, MemoryBackend, Reach, Snapshot, Swap, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a swap takes, on the clock of tokio.
+const SWAP: Duration = Duration::from_millis(1);
+
+/// What the clients of a store share: the cell, and the line in front of it.
+#[derive(Debug, Clone)]
+struct Store {
+    cell: MemoryBackend,
+    line: Arc<Semaphore>,
+    /// All that was ever written.
+    written: Arc<Mutex<Vec<Snapshot>>>,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self {
+            cell: MemoryBackend::new(),
+            line: Arc::new(Semaphore::new(1)),
+            written: Arc::default(),
+        }
+    }
+
+    /// A client, and what lets its swaps go on.
+    fn client(&self) -> (Locks, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(1));
+        let client = Client { store: self.clone(), gate: gate.clone(), turn: Mutex::default() };
+        (Locks::builder(client).in_current_runtime().build(), gate)
+    }
+
+    fn swaps(&self) -> usize {
+        self.written.lock().unwrap().len()
+    }
+
+    /// What was written after the first so many swaps.
+    fn tables(&self, from: usize) -> Vec<LockTable> {
+        let written = self.written.lock().unwrap();
+        written[from..].iter().map(|cell| LockTable::decode(cell).expect("it is good")).collect()
+    }
+
+    fn table(&self) -> LockTable {
+        LockTable::decode(&self.cell.snapshot()).expect("the table keeps its rules")
+    }
+
+    /// Two clients, of which the first is known to write.
+    async fn pair(&self) -> ((Locks, Arc<Semaphore>), Locks) {
+        let (writer, gate) = self.client();
+        let (poster, _) = self.client();
+        let first = writer.acquire("first").await.unwrap();
+        let second = poster.acquire("second").await.unwrap();
+        // It finds that somebody else has written, and offers to write for others.
+        first.release().await.unwrap();
+        // And so does this one, and finds the offer.
+        second.release().await.unwrap();
+        ((writer, gate), poster)
+    }
+}
+
+/// A client of a store that makes its clients stand in line.
+#[derive(Debug)]
+struct Client {
+    store: Store,
+    gate: Arc<Semaphore>,
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+#[async_trait]
+impl LockBackend for Client {
+    fn reach(&self) -> Reach {
+        Reach::Network
+    }
+
+    fn describe(&self) -> String {
+        "a crowded store".into()
+    }
+
+    async fn load(&self) -> Result<Snapshot, BackendError> {
+        self.store.cell.load().await
+    }
+
+    async fn compare_and_swap(
+        &self,
+        expected: Version,
+        next: Version,
+        data: &[u8],
+    ) -> Result<Swap, BackendError> {
+        tokio::time::sleep(SWAP).await;
+        let _permit = self.gate.acquire().await.expect("it is never closed");
+        let swap = self.store.cell.compare_and_swap(expected, next, data).await?;
+        if swap == Swap::Swapped {
+            let cell = Snapshot { version: next, data: data.into() };
+            self.store.written.lock().unwrap().push(cell);
+        }
+        Ok(swap)
+    }
+
+    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+        let line = self.store.line.clone().acquire_owned();
+        let Ok(permit) = tokio::time::timeout(10 * SWAP, line).await else { return Ok(None) };
+        *self.turn.lock().unwrap() = Some(permit.expect("it is never closed"));
+        Ok(Some(self.store.cell.snapshot()))
+    }
+
+    async fn end_turn(&self) {
+        self.turn.lock().unwrap().take();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_written_by_one() {
+    const CLIENTS: usize = 16;
+    const ROUNDS: usize = 50;
+    let store = Store::new();
+    let mut work = tokio::task::JoinSet::new();
+    for number in 0..CLIENTS {
+        let (locks, _) = store.client();
+        work.spawn(async move {
+            for _ in 0..ROUNDS {
+                let guard = locks.acquire(format!("app/{number}")).await.unwrap();
+                guard.check().unwrap();
+                guard.release().await.unwrap();
+            }
+            locks.close().await.unwrap();
+        });
+    }
+    within("all of it", work.join_all()).await;
+    let (swaps, changes) = (store.swaps(), 2 * CLIENTS * ROUNDS);
+    assert!(swaps < changes / 2, "{swaps} swaps for {changes} changes");
+    assert!(store.table().is_empty(), "{:?}", store.table().list());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_is_paused_stops_nobody_and_writes_nothing_late() {
+    let store = Store::new();
+    let ((writer, gate), poster) = store.pair().await;
+    let paused = gate.acquire().await.unwrap();
+    let guard = within("the lock", poster.acquire("a")).await.unwrap();
+    guard.check().unwrap();
+    within("the release", guard.release()).await.unwrap();
+    // What was posted is on its way all the time; when it comes, all of it is over.
+    let before = store.swaps();
+    drop(paused);
+    within("a look", writer.list()).await.unwrap();
+    within("its own lock", writer.acquire("b")).await.unwrap().release().await.unwrap();
+    within("a look", poster.list()).await.unwrap();
+    assert_never_again(&store, before);
+}
+
+/// The lock `a` is in no table that was written after so many.
+fn assert_never_again(store: &Store, before: usize) {
+    assert!(store.swaps() > before, "nothing was written");
+    for table in store.tables(before) {
+        let holds = table.list().holds;
+        assert!(holds.iter().all(|hold| !hold.locks.contains_key("a")), "{holds:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_not_left_to_others() {
+    let store = Store::new();
+    let ((writer, gate), poster) = store.pair().await;
+    let paused = gate.acquire().await.unwrap();
+    // It is posted, and given up before anybody has written it.
+    let asked = tokio::time::timeout(SWAP / 4, poster.acquire("a")).await;
+    assert!(asked.is_err(), "the writer is paused");
+    let mut before = store.swaps();
+    until("its end is written", || store.swaps() > before).await;
+    before = store.swaps();
+    drop(paused);
+    within("a look", writer.list()).await.unwrap();
+    within("its own lock", writer.acquire("b")).await.unwrap().release().await.unwrap();
+    within("a look", poster.list()).await.unwrap();
+    assert_never_again(&store, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_posts_is_told_that_a_lock_is_busy() {
+    let store = Store::new();
+    let ((writer, _), poster) = store.pair().await;
+    let guard = writer.acquire("a").await.unwrap();
+    let other = poster.acquire("other").await.unwrap();
+    let swaps = store.swaps();
+    assert!(within("a denial", poster.try_acquire("a")).await.unwrap_err().is_busy());
+    assert_eq!(store.swaps(), swaps + 1, "the writer has tried, and then it has looked itself");
+    guard.release().await.unwrap();
+    within("the lock", poster.try_acquire("a")).await.unwrap().release().await.unwrap();
+    other.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_has_ended_is_done_without() {
+    let store = Store::new();
+    let ((writer, _), poster) = store.pair().await;
+    writer.close().await.unwrap();
+    let swaps = store.swaps();
+    within("the lock", poster.acquire("a")).await.unwrap().release().await.unwrap();
+    assert_eq!(store.swaps(), swaps + 2, "its own");
+}
