@@ -83,10 +83,7 @@
 //!
 //! It prints its seed, and keeps what it wrote down, with the logs of the store, in a directory that it
 //! names. All chance comes from the seed: the same cases are drawn again by
-//!
-//! ```text
-//! LOCK_CONFORMANCE_SEED=1234 cargo test --test conformance -- --exact NAME
-//! ```
+//! `LOCK_CONFORMANCE_SEED=1234 cargo test --test conformance -- --exact NAME`.
 //!
 //! What several processes do at once is not decided by a seed. If such a trial passes then, run it in
 //! a loop, or for longer.

@@ -11,8 +11,9 @@
 //! others add to it and remove from it may see hardly any of the chain. Three rules make both harmless:
 //!
 //! 1. *Oldest first.* A file is removed only after all that came before it in the chain, so that what is
-//!    left of the chain has no gap. The newest [`KEEP`] stay. Before the first of all is removed, the
-//!    file `collected` says that the chain no longer has its beginning.
+//!    left of the chain has no gap. The newest [`KEEP`] stay: age is counted in swaps and not in hours,
+//!    because that needs no clock. Before the first of all is removed, the file `collected` says that the
+//!    chain no longer has its beginning.
 //! 2. *A file counts if the one before it stands.* Each names the file that it follows, by number and by
 //!    an id that no other file has. It counts if that one is seen **after** it was itself found (by a
 //!    reader) or made (by a writer); the first one counts if `collected` is not there.

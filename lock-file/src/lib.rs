@@ -64,7 +64,8 @@
 //! shows who holds what, and `tail -n +2 cell | jq` more nicely. What does not look so, whatever was cut
 //! off or added, a newer format, a symbolic link or a pipe in its place is an error, and left as it is.
 //!
-//! With `excl` the newest 32 to 64 files stay, older ones are removed by whoever writes. How that is safe
+//! With `excl` the newest 32 to 64 files stay, older ones are removed by whoever writes, the oldest first. How
+//! old a file is, is counted in swaps that came after it and not in hours: that needs no clock. How it is safe
 //! against a client that was paused for however long is proved, and searched through call by call, in the
 //! module `excl`.
 //!

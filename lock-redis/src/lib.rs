@@ -49,8 +49,12 @@
 //! One hash for each namespace, `interlock:{NAMESPACE}`, with two fields: `version`, and `data`, which
 //! is JSON that tells who holds and waits. To see it in a terminal:
 //!
+//! <!-- needs: redis -->
 //! ```console
-//! $ redis-cli HGETALL 'interlock:{default}'
+//! $ export LOCKCTL_STORE='redis://localhost'
+//! $ lockctl run --task backup-17 -l app/blog -- sleep 60 &
+//! $ redis-cli --raw HGET 'interlock:{default}' data
+//! {…"backup-17"…}
 //! ```
 //!
 //! Every change is one script, called by its hash (and loaded again whenever the server does not know

@@ -33,12 +33,19 @@
 //!
 //! # Looking into it
 //!
-//! `sqlite3 locks.db 'select * from interlock'` shows the cells.
+//! `sqlite3` shows the cells:
+//!
+//! <!-- needs: sqlite3 -->
+//! ```console
+//! $ lockctl run --task backup-17 -l app/blog -- sleep 60 &
+//! $ sqlite3 locks.db 'SELECT * FROM interlock'
+//! default|…|{…"backup-17"…}
+//! $ sqlite3 locks.db '.backup copy.db'
+//! ```
 //!
 //! # Backup and restore
 //!
-//! Back it up with `sqlite3 locks.db ".backup copy.db"`; a plain copy misses what is only in the
-//! log. To restore, **remove `locks.db`, `locks.db-wal` and `locks.db-shm`, then move the copy into
+//! Back it up with `.backup`, as above; a plain copy misses what is only in the log. To restore, **remove `locks.db`, `locks.db-wal` and `locks.db-shm`, then move the copy into
 //! place**: a log that stays behind is applied by SQLite to a database it does not belong to, and a
 //! copy written over the file in place damages it for those who have it open. Processes that use the
 //! store may run on: they notice that the file is another one before they use it again. A store that

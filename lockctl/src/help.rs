@@ -3,17 +3,17 @@
 /// What a newcomer needs to see once.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  lockctl run -l app/blog -- tar cf blog.tar /srv/blog   waits as long as it takes
-  lockctl run -l app/blog --wait 5m -- ./restart.sh      gives up after five minutes
-  lockctl run -l update -s app -n -- ./update.sh         several locks at once, or none
-  lockctl run --limit backup=2 -- ./backup.sh            at most two at a time
-  lockctl list                                           who holds what, who waits for whom
-  lockctl why app/blog                                   what keeps a lock from being granted
-  lockctl history                                        what ran when, what waited for what
-  lockctl doctor                                         whether all is well
-  lockctl kill --task backup-17                          ends a task, and frees its locks
-  lockctl release --task backup-17                       frees the locks of a task that goes on
-  lockctl acquire --pid $$ -l app/blog || exit           in a script: holds the lock until its end
+  lockctl run -l app/blog -- tar cf blog.tar blog/     # waits as long as it takes
+  lockctl run -l app/blog --wait 5m -- ./restart.sh    # gives up after five minutes
+  lockctl run -l update -s app -n -- ./update.sh       # several locks at once, or none
+  lockctl run --limit backup=2 -- ./backup.sh          # at most two at a time
+  lockctl list                                         # who holds what, who waits for whom
+  lockctl why app/blog                                 # what keeps a lock from being granted
+  lockctl history                                      # what ran when, what waited for what
+  lockctl doctor                                       # whether all is well
+  lockctl kill --task backup-17                        # ends a task, and frees its locks
+  lockctl release --task report-4                      # frees the locks of a task that goes on
+  lockctl acquire --pid $$ -l app/blog || exit         # in a script: holds the lock until its end
 
 A lock covers everything below it: app/blog and app/shop have nothing to do with each other, and
 app waits for both.";
@@ -39,18 +39,18 @@ Exit status: that of the command; if a signal ended it, lockctl ends by the same
        command was ended for it
 
 Examples:
-  lockctl run -l app/blog -- tar cf blog.tar /srv/blog
+  lockctl run -l app/blog -- tar cf blog.tar blog/
   lockctl run --task backup-17 -l app/blog -s mail --wait 10m --log-file backup.log -- ./backup.sh
   lockctl run -l job/cleanup --no-wait -E 0 -- ./cleanup.sh     # skip it if it already runs
   lockctl run --limit backup=2 --note \"nightly\" -- ./backup.sh
-  lockctl run -l job/report -n -E 0 --at-least 1m -- ./report.sh   # by cron, on several hosts";
+  lockctl run -l job/report -n -E 0 --at-least 10s -- ./report.sh   # by cron, on several hosts";
 
 /// What `acquire` promises.
 pub(crate) const ACQUIRE_HELP: &str = "\
 For scripts that cannot be run by `lockctl run` as a whole:
 
   lockctl acquire --pid $$ -l app/blog || exit
-  …
+  ./backup.sh
   lockctl release --pid $$ || exit
 
 It returns when the locks are granted. A small process stays behind, which renews the lease and gives
@@ -91,6 +91,7 @@ Exit status: 0 when all are gone and their locks free. Besides:
 /// How completions are installed.
 pub(crate) const COMPLETIONS_HELP: &str = "\
 Examples:
-  lockctl completions bash >/etc/bash_completion.d/lockctl
-  lockctl completions zsh >/usr/local/share/zsh/site-functions/_lockctl
-  lockctl completions fish >~/.config/fish/completions/lockctl.fish";
+  mkdir -p ~/.local/share/bash-completion/completions ~/.config/fish/completions ~/.zfunc
+  lockctl completions bash >~/.local/share/bash-completion/completions/lockctl
+  lockctl completions fish >~/.config/fish/completions/lockctl.fish
+  lockctl completions zsh >~/.zfunc/_lockctl";

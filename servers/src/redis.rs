@@ -57,7 +57,7 @@ impl RedisKind {
     ///
     /// [`Error::Unavailable`] where there is none and none can be got.
     pub fn prepare(self) -> Result<(), Error> {
-        self.program().map(drop)
+        self.program("server").map(drop)
     }
 
     fn wanted(self) -> Wanted {
@@ -67,13 +67,13 @@ impl RedisKind {
         }
     }
 
-    /// The server, to be given arguments.
-    fn program(self) -> Result<Command, Error> {
+    /// The `server`, or its `cli`, to be given arguments.
+    fn program(self, what: &str) -> Result<Command, Error> {
         let cache = cache()?;
         let _lock = lock(&cache, self.name())?;
         let root = cache.join(self.name());
         let why = get(self.wanted(), &root);
-        let name = format!("{}-server", self.name());
+        let name = format!("{}-{what}", self.name());
         if root.exists() {
             let mut program = Command::new(root.join("usr/bin").join(name));
             program.env("LD_LIBRARY_PATH", libraries(&root));
@@ -193,6 +193,18 @@ impl RedisServer {
         format!("redis://{}", self.address())
     }
 
+    /// The program for people who type commands, which reaches this server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: there is a server, and no such program.
+    pub fn client(&self) -> Result<Command, Error> {
+        let mut client = self.kind.program("cli")?;
+        let address = self.address();
+        client.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        Ok(client)
+    }
+
     /// The path of its unix socket.
     pub fn socket(&self) -> PathBuf {
         self.directory().join("sock")
@@ -259,7 +271,7 @@ impl RedisServer {
     }
 
     fn launch(&self) -> Result<(), Error> {
-        let mut server = self.kind.program()?;
+        let mut server = self.kind.program("server")?;
         server.arg(self.directory().join("server.conf"));
         if self.is_sentinel {
             server.arg("--sentinel");

@@ -1,4 +1,4 @@
-//! What a release has to pass besides the tests: features, licences of dependencies, packages.
+//! What a release has to pass besides the tests: features, licences of dependencies, packages, long commands.
 
 use std::process::Command;
 use std::{env, fs, path::PathBuf};
@@ -79,6 +79,13 @@ pub(crate) fn packages() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Every command of cargo in the documentation does what it says, also those that take long.
+pub(crate) fn commands() -> Result<(), Failure> {
+    let docs = ["test", "--locked", "-p", "lockctl", "--all-features", "--test", "docs"];
+    // What it prints is a report of some length on what it does.
+    cargo(&[&docs[..], &["--", "--ignored", "--nocapture"]].concat())
 }
 
 /// A crate of this workspace.

@@ -22,7 +22,11 @@ enum Task {
     /// Passes all tests: needs the Rust toolchain and a C compiler, and gets the rest if it may.
     Test,
     /// What a release has to pass besides: needs cargo-hack and cargo-deny.
-    Check,
+    Check {
+        /// Without the commands of the documentation that take long.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Runs the conformance suite on every backend with random seeds, for a long time, and on clusters.
     Soak {
         /// How long, all backends together.
@@ -80,12 +84,16 @@ fn main() -> ExitCode {
             }),
             ("a crate of somebody else", &downstream::test),
         ]),
-        Task::Check => run(&[
-            ("every combination of features compiles", &check::features),
-            ("the oldest dependencies that are allowed", &check::oldest_dependencies),
-            ("licences and sources of dependencies", &check::dependencies),
-            ("every crate can be packaged", &check::packages),
-        ]),
+        Task::Check { quick } => {
+            let steps: [Step; 5] = [
+                ("every combination of features compiles", &check::features),
+                ("the oldest dependencies that are allowed", &check::oldest_dependencies),
+                ("licences and sources of dependencies", &check::dependencies),
+                ("every crate can be packaged", &check::packages),
+                ("commands of the documentation that take long", &check::commands),
+            ];
+            run(&steps[..steps.len() - usize::from(quick)])
+        }
         Task::Soak { minutes } => run(&[
             ("programs that tests need", &packages::install),
             ("servers that tests need", &servers::prepare),
@@ -146,19 +154,19 @@ mod tests {
 
     use super::Task;
 
-    /// All other commands of the pages are run by the tests of `lockctl`.
+    /// They are run by a test of `lockctl`, which takes too long for every day.
     #[test]
     fn what_the_pages_say_of_cargo_xtask_is_understood() {
-        for page in ["README.md", "CONTRIBUTING.md"] {
+        for page in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/README.md"] {
             let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
             let text = fs::read_to_string(text).expect("there is such a page");
-            let lines = text.lines().filter_map(|line| line.strip_prefix("$ cargo xtask "));
+            let commands = text.split("cargo xtask ").skip(1);
+            let commands = commands.filter_map(|rest| rest.split(['`', '\n', '#']).next());
             let mut found = 0;
-            for line in lines {
-                let command = line.split('#').next().unwrap_or_default();
+            for command in commands {
                 let words = ["cargo xtask"].into_iter().chain(command.split_whitespace());
                 if let Err(error) = Task::try_parse_from(words) {
-                    panic!("{line}: {error}");
+                    panic!("{page}: cargo xtask {command}: {error}");
                 }
                 found += 1;
             }

@@ -7,13 +7,14 @@ use std::{env, fs};
 use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("faketime", "faketime"),
     ("flock", "util-linux"),
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("ps", "procps"),
     ("setpriv", "util-linux"),
+    ("sqlite3", "sqlite3"),
     ("strace", "strace"),
     ("sudo", "sudo"),
     ("systemd-analyze", "systemd"),

@@ -5,7 +5,7 @@
 //! $ curl http://127.0.0.1:9187/metrics
 //! ```
 //!
-//! It works until its input ends.
+//! It works until Ctrl-C, or until its input ends.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -27,6 +27,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_http_listener(address)
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install()?;
+
+    println!("http://{address}/metrics tells of them. Ctrl-C ends it.");
 
     let locks = Locks::new(MemoryBackend::new());
     tokio::select! {

@@ -1,21 +1,25 @@
 //! Every command in the documentation is run as it is written, and has to come to what the page shows;
 //! every link within the project, and every test and file that a page names, is there.
 //!
-//! What is understood:
+//! The documentation is all pages of Markdown, the comments of Rust that become pages, and the examples in
+//! the help of `lockctl`. What is understood:
 //! - `console` blocks: lines after `$ ` are commands, typed one after the other into one shell; what
 //!   follows is what they print, stdout and stderr together, and `…` stands for whatever is there. A
 //!   command for which nothing is shown may print anything. It has to succeed, unless `echo $?` follows.
-//! - `sh` blocks: a script, each line of which has to succeed.
+//! - `sh` blocks: a script, each line of which has to succeed; so does each command of a `crontab`.
 //! - A command that ends with `&` goes on beside the others until the block ends; one of `lockctl` has
 //!   its locks, or its place in the queue, before the next command is typed.
-//! - `<!-- needs: mysql -->` before a block: a server is started for it, and only the URL is another.
-//! - `cargo run … -p lockctl --` is `lockctl`. `cargo xtask …` is left to the tests of `xtask`, which check
-//!   the command line: it runs these tests itself.
+//! - `<!-- needs: mysql -->` or `redis` before a block: a server is started for it, and only the address
+//!   is another. `<!-- needs: sqlite3 -->`: it is skipped where there is no such program.
+//! - `sql` blocks: statements, which MariaDB has to take; `?` is a number.
+//! - `cargo run … -p lockctl --` is `lockctl`. Blocks with other commands of cargo, and those in tables, are
+//!   run in a copy of the repository, by a test of their own that takes long.
 //!
 //! Blocks of other languages have no commands in them. A language that is not known here is an error,
 //! so that no command escapes by being called something else.
 
 mod flock;
+mod help;
 mod limits;
 mod links;
 mod page;
@@ -23,83 +27,116 @@ mod proofs;
 mod server;
 mod shell;
 mod tree;
+mod workspace;
 
-use std::{fs, path::Path};
+use std::{env, path::Path, process::Command};
 
 use page::{Block, Language};
+use server::Server;
 use shell::Shell;
 
-/// The pages, from the root of the repository; all of `docs` besides.
-const PAGES: [&str; 4] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "conformance/src/guide.md"];
+/// Programs that a block may need and that not everybody has.
+const PROGRAMS: [&str; 1] = ["sqlite3"];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-fn blocks_of(page: &str) -> Vec<Block> {
-    let text = fs::read_to_string(root().join(page)).unwrap();
-    page::blocks(page, &text)
+/// The blocks of all pages.
+fn blocks() -> Vec<Block> {
+    let paths = ["md", "rs"].into_iter().flat_map(tree::files);
+    paths.flat_map(|path| page::blocks(&path, &tree::text(&path))).collect()
 }
 
-fn all_pages() -> Vec<String> {
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let docs = docs.map(|path| format!("docs/{}", path.file_name().unwrap().display()));
-    PAGES.iter().map(|page| (*page).to_owned()).chain(docs).collect()
-}
-
-/// Runs the blocks of all pages that need this, each in a place of its own.
-fn run_all(needs: Option<&str>) {
-    let (mut ran, mut failed) = (0, Vec::new());
-    for page in all_pages() {
-        for block in blocks_of(&page) {
-            let is_run = matches!(block.language, Language::Console | Language::Script);
-            if is_run && block.needs.as_deref() == needs {
-                println!("{}", block.place);
-                let url = match needs {
-                    None => None,
-                    Some(_) => match server::url() {
-                        Some(url) => Some(url),
-                        None => return,
-                    },
-                };
-                let run = std::panic::AssertUnwindSafe(|| Shell::new(url).run(&block));
-                if std::panic::catch_unwind(run).is_err() {
-                    failed.push(block.place);
-                }
-                ran += 1;
-            }
-        }
-    }
-    assert!(ran > 0, "no page has such a block");
+/// Runs blocks, each in a place of its own; all have to come to what they show.
+fn run_all(blocks: &[Block], server: Option<&Server>) {
+    let failed = blocks.iter().filter(|block| {
+        println!("{}", block.place);
+        let run = || Shell::new(server).run(block);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+    });
+    let failed: Vec<_> = failed.map(|block| &block.place).collect();
+    assert!(!blocks.is_empty(), "no page has such a block");
     assert!(failed.is_empty(), "not as the pages say: {failed:?}");
+}
+
+/// The blocks with commands that need this, and are not for the whole workspace.
+fn that_need(needs: Option<&str>) -> Vec<Block> {
+    let is_run = |block: &Block| {
+        matches!(block.language, Language::Console | Language::Script)
+            && block.needs.as_deref() == needs
+            && !workspace::has_commands_of_cargo(block)
+    };
+    blocks().into_iter().filter(is_run).collect()
 }
 
 #[test]
 fn commands_that_need_nothing() {
-    run_all(None);
+    run_all(&that_need(None), None);
+}
+
+#[test]
+fn commands_that_need_a_program() {
+    for needs in PROGRAMS {
+        if Command::new(needs).arg("--version").output().is_ok() {
+            run_all(&that_need(Some(needs)), None);
+        } else {
+            assert_ne!(env::var("CI").as_deref(), Ok("true"), "there is no {needs}");
+            eprintln!("skipped: there is no {needs} here");
+        }
+    }
 }
 
 #[test]
 fn commands_that_need_a_server() {
-    run_all(Some("mysql"));
+    for needs in server::KINDS {
+        let blocks = that_need(Some(needs));
+        if let Some(server) = server::start(needs) {
+            run_all(&blocks, Some(&server));
+        }
+    }
+}
+
+/// What the statements of a page are about.
+const TAKEN_FOR_GRANTED: &str = "\
+DROP USER IF EXISTS 'shop'@'10.0.%';
+DROP TABLE IF EXISTS account;
+CREATE TABLE account (id BIGINT PRIMARY KEY, balance BIGINT)";
+
+#[test]
+fn statements() {
+    let Some(server) = server::start("mysql") else { return };
+    let blocks: Vec<Block> =
+        blocks().into_iter().filter(|block| block.language == Language::Sql).collect();
+    let text = format!("lockctl --store '{}' init", server.named);
+    let init = Block { language: Language::Script, text, ..Block::default() };
+    Shell::new(Some(&server)).run(&init);
+    assert!(blocks.len() > 3, "only {} blocks have statements", blocks.len());
+    let mut before = "";
+    for block in &blocks {
+        let page = block.place.split(':').next().unwrap_or_default();
+        if page != before {
+            server.execute(TAKEN_FOR_GRANTED).unwrap();
+            before = page;
+        }
+        let done = server.execute(&block.text.replace('?', "0"));
+        done.unwrap_or_else(|error| panic!("{}: {error}", block.place));
+    }
 }
 
 #[test]
 fn no_block_hides_commands() {
-    for page in all_pages() {
-        for block in blocks_of(&page) {
-            let needs = block.needs.as_deref();
-            assert!(matches!(needs, None | Some("mysql")), "{}: nobody has {needs:?}", block.place);
-            if block.language == Language::Other {
-                let hidden = block.text.lines().find(|line| {
-                    ["$ ", "lockctl ", "cargo "]
-                        .iter()
-                        .any(|start| line.trim_start().starts_with(start))
-                });
-                assert_eq!(hidden, None, "{}: a command that is not run", block.place);
-            }
+    for block in blocks() {
+        let needs = block.needs.as_deref();
+        let is_known = |needs| PROGRAMS.contains(&needs) || server::KINDS.contains(&needs);
+        let is_known = needs.is_none_or(is_known);
+        assert!(is_known, "{}: nobody has {needs:?}", block.place);
+        if block.language == Language::Other {
+            let hidden = block.text.lines().find(|line| {
+                let starts = ["$ ", "lockctl ", "cargo ", "redis-cli ", "sqlite3 ", "curl "];
+                starts.iter().any(|start| line.trim_start().starts_with(start))
+            });
+            assert_eq!(hidden, None, "{}: a command that is not run", block.place);
         }
     }
 }

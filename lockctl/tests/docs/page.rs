@@ -1,18 +1,23 @@
-//! Pages of Markdown, as far as they have blocks of code.
+//! Pages of Markdown, and comments of Rust that are such, as far as they have blocks of code.
+
+use std::{ffi::OsStr, path::Path};
 
 /// What a block is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Language {
     /// Commands, and what they print.
     Console,
     /// A script.
     Script,
+    /// Statements for MySQL and MariaDB.
+    Sql,
     /// No commands.
+    #[default]
     Other,
 }
 
 /// A fenced block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Block {
     /// Where it is, for messages.
     pub(crate) place: String,
@@ -29,8 +34,10 @@ pub(crate) struct Step {
     pub(crate) output: Vec<String>,
 }
 
-/// All blocks of a page.
-pub(crate) fn blocks(page: &str, text: &str) -> Vec<Block> {
+/// All blocks of a page, or of the comments in a file of Rust that become pages.
+pub(crate) fn blocks(page: &Path, text: &str) -> Vec<Block> {
+    let is_rust = page.extension() == Some(OsStr::new("rs"));
+    let text = if is_rust { &comments(text) } else { text };
     let mut blocks = Vec::new();
     let mut needs = None;
     let mut lines = text.lines().enumerate();
@@ -39,15 +46,22 @@ pub(crate) fn blocks(page: &str, text: &str) -> Vec<Block> {
         if let Some(comment) = trimmed.strip_prefix("<!-- needs: ") {
             needs = comment.strip_suffix(" -->").map(str::to_owned);
         } else if let Some(language) = trimmed.strip_prefix("```") {
-            let place = format!("{page}:{}", number + 1);
+            let place = format!("{}:{}", page.display(), number + 1);
             let indent = line.len() - line.trim_start().len();
             let inside =
                 lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```");
-            let text: Vec<&str> = inside.map(|line| line.get(indent..).unwrap_or("")).collect();
+            let mut text: Vec<&str> = inside.map(|line| line.get(indent..).unwrap_or("")).collect();
             let language = match language.split(',').next().unwrap_or_default() {
                 "console" => Language::Console,
                 "sh" => Language::Script,
-                "ini" | "rust" | "sql" | "text" | "toml" | "json" => Language::Other,
+                "crontab" => {
+                    text = text.into_iter().filter_map(command_of_cron).collect();
+                    Language::Script
+                }
+                "sql" => Language::Sql,
+                "ini" | "rust" | "text" | "toml" | "json" => Language::Other,
+                // What `cargo test` compiles.
+                "" | "no_run" if is_rust => Language::Other,
                 other => panic!("{place}: {other:?} is no language of these pages"),
             };
             blocks.push(Block { place, language, needs: needs.take(), text: text.join("\n") });
@@ -56,6 +70,26 @@ pub(crate) fn blocks(page: &str, text: &str) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// What a line of a crontab starts, whenever that is.
+fn command_of_cron(line: &str) -> Option<&str> {
+    let mut rest = line.trim_start();
+    for _ in 0..5 {
+        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
+    }
+    (!line.starts_with('#')).then_some(rest)
+}
+
+/// The comments that become pages, each in its line.
+pub(crate) fn comments(text: &str) -> String {
+    let of = |line: &str| {
+        let line = line.trim_start();
+        let comment = line.strip_prefix("//!").or_else(|| line.strip_prefix("///"));
+        let comment = comment.unwrap_or_default();
+        comment.strip_prefix(' ').unwrap_or(comment).to_owned() + "\n"
+    };
+    text.lines().map(of).collect()
 }
 
 impl Block {
@@ -129,6 +163,14 @@ fn plain(line: &str) -> String {
         .map(|(at, word)| if varies(at) { number(word) } else { (*word).to_owned() })
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[test]
+fn comments_are_pages_too() {
+    let text = "fn a() {}\n\n    /// b\n    ///\n    /// ```console\n    /// $ c\n    /// ```\n";
+    let blocks = blocks(Path::new("d.rs"), text);
+    assert_eq!(blocks.len(), 1);
+    assert_eq!((&*blocks[0].place, &*blocks[0].text), ("d.rs:5", "$ c"));
 }
 
 #[test]

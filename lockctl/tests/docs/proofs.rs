@@ -37,6 +37,24 @@ fn every_rule_names_a_test() {
     assert_eq!(bare.map(|(heading, _)| heading).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
+/// The tables of the page are followed by what shows each of their rows, by its name.
+#[test]
+fn every_row_of_the_comparison_of_stores_names_a_test_or_a_bench() {
+    let page = text(Path::new("docs/choosing-a-store.md"));
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
+    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let (proofs, claims): (Vec<_>, Vec<_>) = cells.partition(|cells| cells.len() == 2);
+    let is_shown = |claim: &str| {
+        let codes = |cells: &Vec<&str>| Page::read(cells[1]).codes;
+        let shows = |code: &str| is_name_of_a_test(code) || code.starts_with("benches/src/");
+        let proof = proofs.iter().find(|cells| cells[0] == claim);
+        proof.is_some_and(|cells| codes(cells).iter().any(|(code, _)| shows(code)))
+    };
+    let bare: Vec<&str> = claims.iter().map(|cells| cells[0]).filter(|c| !is_shown(c)).collect();
+    assert!(claims.len() > 15, "only {} rows are found", claims.len());
+    assert!(bare.is_empty(), "nothing shows: {bare:?}");
+}
+
 #[test]
 fn every_file_that_a_page_names_is_there() {
     let folders: Vec<String> = std::fs::read_dir(root())

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::page::{Block, Language, Step, matches};
+use crate::{
+    page::{Block, Language, Step, matches},
+    server::Server,
+};
 
 const LOCKCTL: &str = env!("CARGO_BIN_EXE_lockctl");
 /// The scripts that are under locks in the pages; they are the reader's own.
@@ -18,33 +21,37 @@ const SCRIPTS: [&str; 6] =
 const MARK: &str = "\u{1e}";
 /// How the pages call this host.
 const HOST: &str = "web1";
-/// The URL of a server in the pages.
-const URL: &str = "mysql://shop@db.internal/shop?password-file=/etc/shop/password";
 /// What root's commands find where root's store is: nothing, whatever this host has there.
 const EMPTY_STATE: &str = "mkdir -p /var/lib/lockctl && mount -t tmpfs none /var/lib/lockctl";
 /// How long a block may take at most.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-pub(crate) struct Shell {
+pub(crate) struct Shell<'s> {
     dir: tempfile::TempDir,
-    url: Option<String>,
+    server: Option<&'s Server>,
 }
 
-impl Shell {
-    /// One in which `url` stands for that of the pages.
-    pub(crate) fn new(url: Option<String>) -> Self {
+impl<'s> Shell<'s> {
+    /// One in which this server stands for that of the pages.
+    pub(crate) fn new(server: Option<&'s Server>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for script in SCRIPTS {
-            let path = dir.path().join(script);
-            fs::write(&path, "#!/bin/sh\n").unwrap();
+        let script = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::write(&path, text).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        for name in SCRIPTS {
+            script(name, "#!/bin/sh\n");
         }
         for folder in ["bin", "blog", "home"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         fs::write(dir.path().join("blog/index.html"), "").unwrap();
         std::os::unix::fs::symlink(LOCKCTL, dir.path().join("bin/lockctl")).unwrap();
-        Shell { dir, url }
+        for (name, text) in server.iter().flat_map(|server| &server.clients) {
+            script(&format!("bin/{name}"), text);
+        }
+        Shell { dir, server }
     }
 
     /// Runs a block; panics if it does not come to what is shown.
@@ -53,11 +60,12 @@ impl Shell {
             Language::Console => self.console(block),
             Language::Script => {
                 let lines = block.text.lines().filter(|line| !line.trim().is_empty());
-                let script: String = lines.map(|line| self.typed(line) + "\n").collect();
-                let (output, status) = self.bash(&format!("set -e\n{script}"));
+                let script: String = lines.map(|line| self.line(line) + "\n").collect();
+                let strict = "set -eE; trap 'echo \"it is this: $BASH_COMMAND\"' ERR";
+                let (output, status) = self.bash(&format!("{strict}\n{script}"));
                 assert_eq!(status, Some(0), "{}: {output}", block.place);
             }
-            Language::Other => {}
+            Language::Sql | Language::Other => {}
         }
     }
 
@@ -92,12 +100,12 @@ impl Shell {
     /// A command as it is typed here.
     fn line(&self, command: &str) -> String {
         let command = self.typed(command);
-        let Some(beside) = command.strip_suffix('&') else { return command };
+        let Some(beside) = command.strip_suffix(" &") else { return command };
         if !beside.starts_with("lockctl ") {
             return format!("{beside} >/dev/null 2>&1 &");
         }
         // It is known when it is in the list.
-        let count = "lockctl list --json | grep -c '\"task_id\"'";
+        let count = "lockctl list --json | grep -c '\"task_id\"' || true";
         format!(
             "__before=$({count}); {beside} >/dev/null 2>&1 & while [ \"$({count})\" = \"$__before\" ]; \
              do sleep 0.05; done; true"
@@ -105,17 +113,11 @@ impl Shell {
     }
 
     fn typed(&self, command: &str) -> String {
-        let mut command = command.to_owned();
-        if let Some(url) = &self.url {
-            command = command.replace(URL, url);
+        let command = of_lockctl(command);
+        match self.server {
+            Some(server) => command.replace(server.named, &server.url),
+            None => command,
         }
-        for prefix in ["cargo run --release -p lockctl -- ", "cargo run -p lockctl -- "] {
-            command = command.replace(prefix, "lockctl ");
-        }
-        if command.starts_with("cargo xtask ") {
-            return "true".into();
-        }
-        command
     }
 
     /// Runs a script, and whatever it left running is ended with it.
@@ -142,7 +144,7 @@ impl Shell {
             .env_remove("LOCKCTL_NAMESPACE")
             .env_remove("SUDO_UID")
             .env("NO_COLOR", "1");
-        if self.url.is_some() {
+        if self.server.is_some() {
             // That of a server would be the whole host's.
             command.env("LOCKCTL_JOURNAL", self.dir.path().join("history.jsonl"));
         }
@@ -164,6 +166,13 @@ impl Shell {
     fn store(&self) -> PathBuf {
         self.dir.path().join("locks.db")
     }
+}
+
+/// A command, in which `lockctl` needs no cargo.
+pub(crate) fn of_lockctl(command: &str) -> String {
+    ["cargo run --release -p lockctl -- ", "cargo run -p lockctl -- "]
+        .iter()
+        .fold(command.to_owned(), |command, prefix| command.replace(prefix, "lockctl "))
 }
 
 /// Whether this machine lets root have mounts of its own; containers may not.
