@@ -166,6 +166,11 @@ impl Place {
         rows.iter().map(|row| row.try_get_unchecked(0).expect("it is a number")).collect()
     }
 
+    /// Waits until no statement like this is under way.
+    pub(crate) async fn until_idle(&self, like: &str) {
+        until(&format!("no {like}"), async || self.busy(like).await.is_empty()).await;
+    }
+
     /// Waits until a statement like this is under way in this database, and gives its connection.
     pub(crate) async fn until_busy(&self, like: &str) -> i64 {
         let mut found = Vec::new();
