@@ -65,7 +65,7 @@ pub(super) fn of_figure(figure: &str) -> &'static str {
         "P4" | "P6" => {
             "the one who is woken still has a durable write to make before it has the lock"
         }
-        "P7" => "each swap is one durable commit of one row, which no two processes can share",
+        "P7" => "one process writes for all, one durable commit after the other, and all read it",
         "P8" => "the table is written anew with each swap, so that it grows with all who hold",
         "P10" => {
             "a store is opened, a process is put under the lock, and two durable writes are made"
