@@ -157,6 +157,13 @@ impl Actor {
         })
     }
 
+    /// A turn in which the store failed is over.
+    fn give_up_turn(&mut self) {
+        if self.turn == Turn::Given {
+            self.turn = Turn::Used;
+        }
+    }
+
     /// Lets others have their turn, if this client has it: they need not wait until it is over by
     /// itself.
     fn end_turn(&mut self) -> Option<Io> {
@@ -256,12 +263,16 @@ impl Actor {
                 self.unresolved = self.unresolved.max(Some(batch.expected));
                 self.failed(error);
             }
+            BackendErrorKind::TooLarge if !batch.posts.is_empty() => {
+                self.posts.clear(); // It may be theirs that does not fit.
+            }
             BackendErrorKind::TooLarge => self.too_large(&batch, error),
             _ => self.failed(error),
         }
     }
 
     pub(super) fn failed(&mut self, error: BackendError) {
+        self.give_up_turn();
         self.posts.clear(); // Whoever posted tries by itself.
         match error.kind() {
             BackendErrorKind::Busy => {
@@ -284,6 +295,7 @@ impl Actor {
         tracing::debug!(error = %error, "store cannot be used");
         self.pace.failed(Instant::now());
         self.failure = Some(error.clone());
+        self.give_up_turn();
         self.posts.clear();
         self.cached = None;
         for number in self.restless.iter().copied().collect::<Vec<_>>() {

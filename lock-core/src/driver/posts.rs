@@ -15,7 +15,7 @@ use super::entry::State;
 use crate::backend::Version;
 use crate::bell::POST_BYTES_MAX;
 use crate::ids::ClientId;
-use crate::table::{Op, Place, Post, Writer, read_post, write_post};
+use crate::table::{NUMBER_MAX, Op, Place, Post, Writer, read_post, write_post};
 
 /// What others post is written as long as the table stays this part of its limit below it: what there is
 /// room for beyond is each client's own to be refused.
@@ -47,12 +47,16 @@ impl Actor {
             return;
         }
         for post in posts.into_iter().filter_map(read_post) {
+            let is_newer = |other: &Post| other.client == post.client && other.number > post.number;
+            if post.client == self.config.id || self.posts.iter().any(is_newer) {
+                continue;
+            }
             self.pace.met_poster();
             if let Some(posted) = self.posted.as_mut().filter(|own| own.writer == post.client) {
                 posted.until = posted.until.map(|_| Instant::now()); // Each leaves it to the other.
             }
             self.posts.retain(|other| other.client != post.client);
-            if self.posts.len() < POSTS_MAX && post.client != self.config.id {
+            if self.posts.len() < POSTS_MAX {
                 self.posts.push(post);
             }
         }
@@ -61,9 +65,9 @@ impl Actor {
     /// What is written in the table, for others to post to this client.
     pub(super) fn offer(&mut self) -> Option<Writer> {
         let has_room = self.bytes < self.room();
-        let offers = self.pace.offers() && has_room;
+        let offers = self.pace.offers() && has_room && self.closing.is_none();
         let bell = self.bell.as_ref().filter(|_| offers)?;
-        Some(Writer { client: self.config.id, bell: bell.namespace() })
+        Some(Writer { client: self.config.id, bell: bell.namespace(), user: bell.user() })
     }
 
     /// Up to how many bytes of the table others are written for.
@@ -98,8 +102,9 @@ impl Actor {
         }
         let number = self.next_version(Version::ABSENT);
         let data = write_post(number, self.config.id, &self.info, ops);
-        let fits = |data: &Vec<u8>| data.len() <= POST_BYTES_MAX && number < Version::MAX;
+        let fits = |data: &Vec<u8>| data.len() <= POST_BYTES_MAX && number < NUMBER_MAX;
         let (Some(data), Some(bell)) = (data.filter(fits), &self.bell) else { return };
+        let sent_boot = self.config.clock.boot(); // Before it is sent: the lease counts from then.
         if !bell.post(writer, &data) {
             return;
         }
@@ -115,14 +120,15 @@ impl Actor {
         self.tried = number;
         self.just_read = false;
         let until = Some(now + self.pace.patience());
-        let sent_boot = self.config.clock.boot();
         self.posted = Some(Posted { number, writer, sent_boot, until });
     }
 
     /// Who of this host writes for others.
     fn writer(&self) -> Option<ClientId> {
         let writer = self.cached.as_ref()?.table.writer()?;
-        let here = self.bell.as_ref().is_some_and(|bell| bell.namespace() == writer.bell);
+        let here = self.bell.as_ref().is_some_and(|bell| {
+            bell.namespace() == writer.bell && [0, writer.user].contains(&bell.user())
+        });
         let fits = here && writer.client != self.config.id && Some(writer.client) != self.shunned;
         fits.then_some(writer.client)
     }
@@ -148,7 +154,6 @@ impl Actor {
         } else if client.is_none() {
             self.lease.rest();
         }
-        self.config.deadline.set(self.lease.deadline());
         if cached.table.posted() >= posted.number {
             self.posted = None;
             self.pace.was_patient(posted.until.is_some());

@@ -44,6 +44,7 @@ impl Actor {
                     self.seen = self.seen.max(cell.version);
                     self.see_post();
                     self.reconcile();
+                    self.config.deadline.set(self.lease.deadline());
                 }
             }
         }

@@ -30,7 +30,7 @@ use crate::request::{LockSet, Mode};
 
 pub use codec::TableError;
 pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
-pub(crate) use post::{Post, Writer, read_post, write_post};
+pub(crate) use post::{NUMBER_MAX, Post, Writer, read_post, write_post};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
 pub use why::{Condition, Why};
 

@@ -37,8 +37,12 @@ pub(crate) struct Writer {
     pub(crate) client: ClientId,
     /// The network namespace of its bell.
     pub(crate) bell: u64,
+    /// The user it runs as: posts are taken from that one, and from root.
+    pub(crate) user: u32,
 }
 
+/// Numbers of posts are below this, so that none can use up the versions.
+pub(crate) const NUMBER_MAX: Version = Version(Version::MAX.0 / 2);
 /// More ops than this are a batch of their own.
 const OPS_MAX: usize = 16;
 
@@ -117,7 +121,7 @@ pub(crate) fn write_post(
 /// Its ops renew the lease of the client too: it counts from before it posted.
 pub(crate) fn read_post(data: Vec<u8>) -> Option<Post> {
     let Written { interlock, number, client, release, ask } = serde_json::from_slice(&data).ok()?;
-    if interlock != FORMAT || number >= Version::MAX {
+    if interlock != FORMAT || number >= NUMBER_MAX {
         return None;
     }
     let is_text = |text: &Arc<str>| name::check(text).is_ok();
@@ -204,7 +208,7 @@ mod tests {
     fn what_is_no_post_is_none() {
         let good = String::from_utf8(post(vec![Op::Acquire(acquire(1))]).unwrap()).unwrap();
         assert!(read_post(good.clone().into()).is_some());
-        let max = Version::MAX.to_string();
+        let max = NUMBER_MAX.to_string();
         let task = format!("{}.1", client());
         let strange = format!("{}.1", ClientId::from_random(8));
         for (from, to) in [
