@@ -263,7 +263,7 @@ impl Actor {
                 self.unresolved = self.unresolved.max(Some(batch.expected));
                 self.failed(error);
             }
-            BackendErrorKind::TooLarge if !batch.posts.is_empty() => {
+            BackendErrorKind::TooLarge if !self.posts.is_empty() => {
                 self.posts.clear(); // It may be theirs that does not fit.
             }
             BackendErrorKind::TooLarge => self.too_large(&batch, error),
