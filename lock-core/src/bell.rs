@@ -33,9 +33,10 @@ mod sys {
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
     use rustix::net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt,
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketAddrUnix, bind,
+        recvmsg, sockopt,
     };
-    use rustix::process::geteuid;
+    use rustix::process::{geteuid, getuid};
     use tokio::io::Interest;
 
     use super::{ANY, ClientId, Heard, POST_BYTES_MAX, Version};
@@ -43,8 +44,12 @@ mod sys {
     /// So many datagrams are taken at once at most.
     const DATAGRAMS_MAX: usize = 64;
 
+    fn name(id: ClientId) -> String {
+        format!("interlock/{id}")
+    }
+
     fn address(id: ClientId) -> io::Result<SocketAddr> {
-        SocketAddr::from_abstract_name(format!("interlock/{id}"))
+        SocketAddr::from_abstract_name(name(id))
     }
 
     /// A bell that can be heard and rung.
@@ -63,9 +68,11 @@ mod sys {
         pub(crate) fn hang(id: ClientId) -> Option<Self> {
             let open = || -> io::Result<Self> {
                 let namespace = std::fs::metadata("/proc/self/ns/net")?.ino();
-                let socket = UnixDatagram::bind_addr(&address(id)?)?;
+                let socket = UnixDatagram::unbound()?;
                 socket.set_nonblocking(true)?;
+                // Before it can be reached: nothing comes without its sender.
                 sockopt::set_socket_passcred(&socket, true)?;
+                bind(&socket, &SocketAddrUnix::new_abstract_name(name(id).as_bytes())?)?;
                 let clapper = UnixDatagram::unbound()?;
                 clapper.set_nonblocking(true)?;
                 let socket = tokio::net::UnixDatagram::from_std(socket)?;
@@ -79,10 +86,18 @@ mod sys {
             self.namespace
         }
 
-        /// The user that this process runs as.
+        /// The user whose posts are taken, besides root's.
         #[expect(clippy::unused_self, reason = "where there is no bell there is no user either")]
         pub(crate) fn user(&self) -> u32 {
             geteuid().as_raw()
+        }
+
+        /// Whether a client that takes posts from that user takes them from this process.
+        ///
+        /// The kernel names the real user of a sender, and not the effective one.
+        #[expect(clippy::unused_self, reason = "the same")]
+        pub(crate) fn is_heard_by(&self, user: u32) -> bool {
+            getuid().is_root() || getuid().as_raw() == user
         }
 
         /// Rings the bell of another client. Nothing is waited for and nothing can fail.
@@ -167,6 +182,10 @@ mod sys {
         }
 
         pub(crate) fn user(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn is_heard_by(&self, _: u32) -> bool {
             match *self {}
         }
 

@@ -3,13 +3,18 @@
 
 mod driver;
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{until, within};
 use lock_core::table::LockTable;
-use lock_core::{BackendError, LockBackend, Locks, MemoryBackend, Reach, Snapshot, Swap, Version};
+use lock_core::{
+    BackendError, BackendErrorKind, ClientId, LockBackend, Locks, MemoryBackend, Reach, Snapshot,
+    Swap, Version,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a swap takes, on the clock of tokio.
@@ -35,8 +40,12 @@ impl Store {
 
     /// A client, and what lets its swaps go on.
     fn client(&self) -> (Locks, Arc<Semaphore>) {
-        let gate = Arc::new(Semaphore::new(1));
-        let client = Client { store: self.clone(), gate: gate.clone(), turn: Mutex::default() };
+        self.client_with(usize::MAX)
+    }
+
+    fn client_with(&self, bytes_max: usize) -> (Locks, Arc<Semaphore>) {
+        let (store, gate) = (self.clone(), Arc::new(Semaphore::new(1)));
+        let client = Client { store, gate: gate.clone(), bytes_max, turn: Mutex::default() };
         (Locks::builder(client).in_current_runtime().build(), gate)
     }
 
@@ -64,6 +73,7 @@ impl Store {
         first.release().await.unwrap();
         // And so does this one, and finds the offer.
         second.release().await.unwrap();
+        assert!(self.table().posted() > Version::ABSENT, "it has posted its release");
         ((writer, gate), poster)
     }
 }
@@ -73,6 +83,8 @@ impl Store {
 struct Client {
     store: Store,
     gate: Arc<Semaphore>,
+    /// What is longer is too much for it.
+    bytes_max: usize,
     turn: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
@@ -97,6 +109,9 @@ impl LockBackend for Client {
         data: &[u8],
     ) -> Result<Swap, BackendError> {
         tokio::time::sleep(SWAP).await;
+        if data.len() > self.bytes_max {
+            return Err(BackendError::new(BackendErrorKind::TooLarge, "it is too much"));
+        }
         let _permit = self.gate.acquire().await.expect("it is never closed");
         let swap = self.store.cell.compare_and_swap(expected, next, data).await?;
         if swap == Swap::Swapped {
@@ -207,4 +222,83 @@ async fn a_writer_that_has_ended_is_done_without() {
     let swaps = store.swaps();
     within("the lock", poster.acquire("a")).await.unwrap().release().await.unwrap();
     assert_eq!(store.swaps(), swaps + 2, "its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_with_others_posts_is_tried_without_them() {
+    let store = Store::new();
+    let (writer, gate) = store.client_with(1000);
+    let held = writer.acquire("a").await.unwrap();
+    let to = store.table().list().holds[0].client.id;
+    let paused = gate.acquire().await.unwrap();
+    let [first, small] = ["first", "small"].map(|name| {
+        let writer = writer.clone();
+        async move { writer.acquire(name).await }
+    });
+    let first = tokio::spawn(first);
+    tokio::time::sleep(2 * SWAP).await; // It writes: what comes now is in its next swap.
+    let client = ClientId::from_random(fastrand::u64(..));
+    let long = "x".repeat(500);
+    let request = ask(1, &format!("{client}.1"), &long);
+    send(to, &post(1_000_000_000_000_000, client, &[request]));
+    let small = tokio::spawn(small);
+    tokio::time::sleep(SWAP).await;
+    drop(paused);
+    within("what was written", first).await.unwrap().unwrap().release().await.unwrap();
+    within("what fits by itself", small).await.unwrap().unwrap().release().await.unwrap();
+    held.release().await.unwrap();
+}
+
+/// What anybody of this user can send to a client.
+fn send(to: ClientId, post: &str) {
+    let to = SocketAddr::from_abstract_name(format!("interlock/{to}")).unwrap();
+    UnixDatagram::unbound().unwrap().send_to_addr(post.as_bytes(), &to).unwrap();
+}
+
+/// A request of a post.
+fn ask(id: u32, task: &str, lock: &str) -> String {
+    let locks = format!(r#"{{"{lock}":"x"}}"#);
+    let who = format!(r#""id":{id},"task":"{task}","name":"x","note":null"#);
+    format!(r#"{{{who},"locks":{locks},"wait":true}}"#)
+}
+
+fn post(number: u64, client: ClientId, requests: &[String]) -> String {
+    let requests = requests.join(",");
+    let info = r#""name":"x","site":{},"pids":[],"groups":[],"lease":null"#;
+    let head = format!(r#""interlock":1,"number":{number},"client":"{client}""#);
+    format!(r#"{{{head},"ask":{{{info},"requests":[{requests}]}}}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_contradicts_the_table_is_not_written() {
+    let store = Store::new();
+    let (writer, _) = store.client();
+    let (other, _) = store.client();
+    let held = writer.acquire("a").await.unwrap();
+    let _also = other.acquire("b").await.unwrap();
+    let holds = store.table().list().holds;
+    let owner = |lock: &str| holds.iter().find(|hold| hold.locks.contains_key(lock)).unwrap();
+    let (to, client, task) = (owner("a").client.id, owner("b").client.id, &owner("b").task_id);
+    let number = store.cell.snapshot().version.0 + 1;
+    // Nested in another task than the table has it.
+    let wrong = ask(901, &format!("{to}.77/{task}"), "a");
+    send(to, &post(number, client, &[wrong, ask(902, task.as_str(), "c")]));
+    until("the rest of it is written", || store.table().posted() >= Version(number)).await;
+    assert!(store.table().list().waiting.is_empty(), "{:?}", store.table().list());
+    held.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_post_is_done_already_is_told() {
+    let store = Store::new();
+    let ((writer, _), _poster) = store.pair().await;
+    let held = writer.acquire("a").await.unwrap();
+    let writer_id = store.table().list().holds[0].client.id;
+    let late = ClientId::from_random(fastrand::u64(..));
+    let heard = SocketAddr::from_abstract_name(format!("interlock/{late}")).unwrap();
+    let heard = UnixDatagram::bind_addr(&heard).unwrap();
+    heard.set_nonblocking(true).unwrap();
+    send(writer_id, &format!(r#"{{"interlock":1,"number":1,"client":"{late}","release":[1]}}"#));
+    until("it is rung", || heard.recv(&mut [0; 8]).is_ok()).await;
+    held.release().await.unwrap();
 }

@@ -170,8 +170,6 @@ pub(crate) struct Actor {
     pub(super) posts: Vec<Post>,
     /// What this client has posted, if somebody may still write it.
     pub(super) posted: Option<Posted>,
-    /// Who did not write what was posted to it.
-    pub(super) shunned: Option<ClientId>,
     /// How many bytes the table had when it was last read or written.
     pub(super) bytes: usize,
     /// The cached table was read and not yet built on.
@@ -238,7 +236,6 @@ impl Actor {
             moment: Moment::default(),
             posts: Vec::new(),
             posted: None,
-            shunned: None,
             bytes: 0,
             just_read: false,
             turn: Turn::None,

@@ -102,6 +102,9 @@ impl Actor {
         self.skip_dead(&mut draft);
         if !draft.changed {
             stale |= self.settle_unchanged(draft, version, as_of);
+            for post in posts {
+                self.ring(post.client, version); // It is done, by whomever.
+            }
             for extra in extras {
                 self.answer_extra(extra);
             }
@@ -381,6 +384,9 @@ impl Draft {
         let from = self.events.len();
         for op in ops {
             if let Op::Acquire(acquire) = op {
+                if !self.table.fits_family(&acquire.task) {
+                    continue; // Nobody could read the table any more.
+                }
                 asked.insert(acquire.id);
             }
             self.apply(op);

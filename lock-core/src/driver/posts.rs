@@ -17,8 +17,8 @@ use crate::bell::POST_BYTES_MAX;
 use crate::ids::ClientId;
 use crate::table::{NUMBER_MAX, Op, Place, Post, Writer, read_post, write_post};
 
-/// What others post is written as long as the table stays this part of its limit below it: what there is
-/// room for beyond is each client's own to be refused.
+/// This part of the table's limit is left free by what is written for others: what does not fit is for each
+/// client to be told itself.
 const ROOM: usize = 4;
 /// So many posts are kept at most.
 const POSTS_MAX: usize = 256;
@@ -108,9 +108,8 @@ impl Actor {
         if !bell.post(writer, &data) {
             return;
         }
-        for Post { data, .. } in self.posts.drain(..) {
-            bell.post(writer, &data);
-        }
+        // What there is no room for stays, for this client's own next swap.
+        self.posts.retain(|post| !bell.post(writer, &post.data));
         for number in &self.dirty {
             if let Some(entry) = self.entries.get_mut(number) {
                 entry.sent = true;
@@ -126,11 +125,11 @@ impl Actor {
     /// Who of this host writes for others.
     fn writer(&self) -> Option<ClientId> {
         let writer = self.cached.as_ref()?.table.writer()?;
-        let here = self.bell.as_ref().is_some_and(|bell| {
-            bell.namespace() == writer.bell && [0, writer.user].contains(&bell.user())
-        });
-        let fits = here && writer.client != self.config.id && Some(writer.client) != self.shunned;
-        fits.then_some(writer.client)
+        let here = self
+            .bell
+            .as_ref()
+            .is_some_and(|bell| bell.namespace() == writer.bell && bell.is_heard_by(writer.user));
+        (here && writer.client != self.config.id).then_some(writer.client)
     }
 
     /// What nobody has written in time, this client writes itself.
@@ -158,8 +157,15 @@ impl Actor {
         if cached.table.posted() >= posted.number {
             self.posted = None;
             self.pace.was_patient(posted.until.is_some());
-        } else if posted.until.is_none() {
-            self.shunned = Some(posted.writer);
+        }
+    }
+
+    /// This client's own swap has ended its post, if there was one that nobody wrote in time.
+    pub(super) fn end_post(&mut self) {
+        if let Some(posted) = self.posted.take()
+            && posted.until.is_none()
+        {
+            self.pace.was_patient(false);
         }
     }
 

@@ -51,7 +51,7 @@ impl Actor {
         self.gather = Gather::after(batch.acts.len(), self.pace.swap());
         self.seen = self.seen.max(batch.next);
         self.unresolved = None;
-        self.posted = None;
+        self.end_post();
         self.suspect = false;
         self.unwanted.clear();
         if batch.table.client(self.config.id).is_some() {

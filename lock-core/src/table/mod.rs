@@ -342,6 +342,11 @@ impl LockTable {
         Some((number, self.clients.get(&id.client)?.tasks.get(&number)?.holds.get(&id.number)?))
     }
 
+    /// Whether a task, if it is known, is known as nested in the same tasks.
+    pub(crate) fn fits_family(&self, id: &TaskId) -> bool {
+        self.task(id).is_none_or(|task| task.under == id.parent())
+    }
+
     fn task(&self, id: &TaskId) -> Option<&Task> {
         self.clients.get(&id.client())?.tasks.get(&id.number())
     }

@@ -128,7 +128,9 @@ pub(crate) fn read_post(data: Vec<u8>) -> Option<Post> {
     let id = |number| RequestId { client, number };
     let mut ops: Vec<Op> = release.into_iter().map(|number| Op::Release(id(number))).collect();
     if let Some(Asked { name, site, pids, groups, lease, requests }) = ask {
-        if !is_text(&name) || !requests.iter().all(|request| is_text(&request.name)) {
+        let is_clean =
+            |request: &Request| is_text(&request.name) && request.note.as_ref().is_none_or(is_text);
+        if !is_text(&name) || !requests.iter().all(is_clean) {
             return None;
         }
         let info = Arc::new(ClientInfo {
@@ -216,6 +218,7 @@ mod tests {
             ("\"number\":5", &format!("\"number\":{max}")),
             ("\"deploy\"", "\"de\\nploy\""),
             ("\"web\"", "\"\""),
+            ("by hand", "by\\nhand"),
             ("\"app/blog\"", "\"app//blog\""),
             ("\"wait\"", "\"weight\""),
             (&task, &strange),
