@@ -45,11 +45,12 @@
 //!
 //! # Backup and restore
 //!
-//! Back it up with `.backup`, as above; a plain copy misses what is only in the log. To restore, **remove `locks.db`, `locks.db-wal` and `locks.db-shm`, then move the copy into
-//! place**: a log that stays behind is applied by SQLite to a database it does not belong to, and a
-//! copy written over the file in place damages it for those who have it open. Processes that use the
-//! store may run on: they notice that the file is another one before they use it again. A store that
-//! was deleted is an absent cell; the next load makes the file anew.
+//! Back it up with `.backup`, as above; a plain copy misses what is only in the log. To restore,
+//! **remove `locks.db`, `locks.db-wal` and `locks.db-shm`, then move the copy into place**: a log
+//! that stays behind is applied by SQLite to a database it does not belong to, and a copy written
+//! over the file in place damages it for those who have it open. Processes that use the store may
+//! run on: they notice that the file is another one before they use it again. A store that was
+//! deleted is an absent cell; the next load makes the file anew.
 //!
 //! # Who may use it
 //!
