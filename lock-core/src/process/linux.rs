@@ -1,7 +1,7 @@
 //! Identity and liveness of Linux processes, from `/proc`, signal 0 and pidfds.
 
 use std::os::{fd::OwnedFd, unix::fs::MetadataExt};
-use std::{fs, future, io};
+use std::{fs, future, io, thread};
 
 use procfs::ProcError;
 use procfs::process::{Process as Entry, Stat, all_processes};
@@ -127,7 +127,7 @@ fn scan(pgid: Pid, since: u64) -> Liveness {
     let Ok(processes) = all_processes() else { return Liveness::Unknown };
     let (mut explained, mut unreadable) = (false, false);
     for process in processes {
-        match process.and_then(|process| process.stat()) {
+        match process.and_then(|process| settled(process.stat()?)) {
             Ok(stat) if is_living_member(&stat, pgid, since) => return Liveness::Alive,
             // It may be of any group: the kernel has already forgotten which.
             Ok(stat) if liveness(&stat) == Liveness::Unknown => unreadable = true,
@@ -139,6 +139,20 @@ fn scan(pgid: Pid, since: u64) -> Liveness {
     // If not even a zombie explains why the kernel knows the group, a member is hidden.
     let complete = explained && !unreadable && proc_shows_all().unwrap_or(false);
     if complete { Liveness::Dead } else { Liveness::Unknown }
+}
+
+/// What is seen of a process once it is no longer in the middle of its end.
+///
+/// That takes microseconds, and on a busy machine there is always one, of whatever group.
+fn settled(mut stat: Stat) -> Result<Stat, ProcError> {
+    for _ in 0..LOOKS_MAX {
+        if liveness(&stat) != Liveness::Unknown {
+            break;
+        }
+        thread::yield_now();
+        stat = Entry::new(stat.pid)?.stat()?;
+    }
+    Ok(stat)
 }
 
 fn is_living_member(stat: &Stat, pgid: Pid, since: u64) -> bool {
