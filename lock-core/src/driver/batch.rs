@@ -114,7 +114,11 @@ impl Actor {
             reach(Point::Renewing);
         }
         draft.apply(&Op::Renew(self.config.id));
-        draft.table.set_writer(self.offer());
+        let writer = self.offer();
+        if writer.is_none() {
+            draft.table.fold_posts();
+        }
+        draft.table.set_writer(writer);
         let data = self.encode(&mut draft);
         self.bytes = data.len();
         for number in dirty {

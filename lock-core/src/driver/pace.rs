@@ -17,10 +17,11 @@ const TRIES_MIN: u32 = 4;
 /// snapshot is trusted again.
 const CALM: u32 = 8;
 
-/// Others are given so many swaps' time at least to write what was posted, and this time at most, unless
-/// swaps take longer.
-const PATIENCE_SWAPS: u32 = 4;
+/// Others are given so long to write what was posted. At least so many swaps, though, for the one who
+/// writes may just be pausing.
+const PATIENCE_MIN: Duration = Duration::from_millis(10);
 const PATIENCE_MAX: Duration = Duration::from_millis(50);
+const PATIENCE_SWAPS: u32 = 6;
 
 /// Who has left the store alone for longer does not know any more who writes.
 const RIVALS_AGE: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ const LOSSES_MAX: u32 = 8;
 /// swaps, pauses all the same: rivals that lose every race against it could never make themselves known.
 const BREATH_TIME: Duration = Duration::from_millis(25);
 const BREATH_SWAPS: u32 = 32;
+/// And so many times less often who writes for others: those of its host make themselves known by a post.
+const BREATH_POSTS: u32 = 8;
 
 /// From this many answers on, those who got them are waited for, for this share of a swap's time.
 const GATHER_MIN: usize = 4;
@@ -62,6 +65,8 @@ pub(super) struct Pace {
     offers: u32,
     /// How long others are given to write what was posted.
     patience: Duration,
+    /// A running mean of how long they took, and of how far they were from it.
+    took: (Duration, Duration),
 }
 
 impl Pace {
@@ -78,7 +83,8 @@ impl Pace {
             failures: 0,
             turns: false,
             offers: 0,
-            patience: Duration::ZERO,
+            patience: PATIENCE_MAX / 2,
+            took: (Duration::ZERO, Duration::ZERO),
             backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
         }
     }
@@ -126,7 +132,8 @@ impl Pace {
             Some(since) if !left_alone => since,
             _ => *self.busy_since.insert(now),
         };
-        now.saturating_duration_since(since) > BREATH_TIME.max(self.swap * BREATH_SWAPS)
+        let often = if self.offers > 0 { BREATH_POSTS } else { 1 };
+        now.saturating_duration_since(since) > often * BREATH_TIME.max(self.swap * BREATH_SWAPS)
     }
 
     /// A swap lost against a rival's; `true` to try again in the same turn, if there is one.
@@ -175,13 +182,25 @@ impl Pace {
 
     /// How long others are given to write what was posted.
     pub(super) fn patience(&mut self) -> Duration {
-        self.patience = self.patience.min(PATIENCE_MAX).max(self.swap * PATIENCE_SWAPS);
+        let bounded = self.patience.clamp(PATIENCE_MIN, PATIENCE_MAX);
+        self.patience = bounded.max(self.swap * PATIENCE_SWAPS);
         self.patience
     }
 
-    /// What was posted was written by others before patience was over, or only after it.
-    pub(super) fn was_patient(&mut self, enough: bool) {
-        self.patience = if enough { self.patience * 15 / 16 } else { self.patience * 2 };
+    /// What was posted was written by others within this time; `None` if patience was over before.
+    ///
+    /// As TCP guesses when a segment is lost (Jacobson and Karels, *Congestion Avoidance and Control*,
+    /// 1988; RFC 6298).
+    pub(super) fn was_patient(&mut self, took: Option<Duration>) {
+        let Some(took) = took else {
+            self.patience *= 2;
+            return;
+        };
+        let (mean, off) = self.took;
+        let off = (off * 3 + mean.abs_diff(took)) / 4;
+        let mean = (mean * 7 + took) / 8;
+        self.took = (mean, off);
+        self.patience = mean + off * 4;
     }
 
     /// Somebody else was found to have written.

@@ -154,9 +154,10 @@ impl Actor {
         } else if client.is_none() {
             self.lease.rest();
         }
-        if cached.table.posted() >= posted.number {
+        if posted.number <= cached.table.posted().up_to(self.config.id) {
             self.posted = None;
-            self.pace.was_patient(posted.until.is_some());
+            let took = self.config.clock.boot().saturating_sub(posted.sent_boot);
+            self.pace.was_patient(posted.until.map(|_| took));
         }
     }
 
@@ -165,14 +166,15 @@ impl Actor {
         if let Some(posted) = self.posted.take()
             && posted.until.is_none()
         {
-            self.pace.was_patient(false);
+            self.pace.was_patient(None);
         }
     }
 
     /// Writes what others have posted, and ends all posts, this client's too.
     pub(super) fn write_posts(&mut self, draft: &mut Draft, posts: &[Post]) {
         let done = draft.table.posted();
-        let mut posts: Vec<&Post> = posts.iter().filter(|post| post.number > done).collect();
+        let is_open = |post: &&Post| post.number > done.up_to(post.client);
+        let mut posts: Vec<&Post> = posts.iter().filter(is_open).collect();
         posts.sort_by_key(|post| post.number);
         let mut room = self.room().saturating_sub(self.bytes);
         for Post { number, client, ops, data } in posts {
@@ -182,10 +184,10 @@ impl Actor {
             draft.changed = true; // Whoever has posted waits for it.
             draft.write_for(ops);
             self.sweep_dead(draft, [*client].into());
-            draft.table.end_posts(*number);
+            draft.table.end_posts(*client, *number);
         }
         if let Some(posted) = self.posted {
-            draft.table.end_posts(posted.number);
+            draft.table.end_posts(self.config.id, posted.number);
         }
     }
 }

@@ -10,7 +10,7 @@ impl LockTable {
         if version > Version::MAX || version == Version::ABSENT {
             return Err("its version is out of range");
         }
-        if self.posted > version {
+        if self.posted.numbers().any(|number| number > version) {
             return Err("a post is newer than the table");
         }
         for client in self.clients.values() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Client, LockTable, Site, Waiter, Writer};
+use super::{Client, LockTable, PostMarks, Site, Waiter, Writer};
 use crate::backend::{Snapshot, Version};
 use crate::ids::ClientId;
 use crate::name::LockName;
@@ -31,7 +31,7 @@ struct Read {
     clients: BTreeMap<ClientId, Client>,
     queue: Vec<Waiter>,
     #[serde(default)]
-    posted: Version,
+    posted: PostMarks,
     #[serde(default)]
     writer: Option<Writer>,
 }
@@ -44,8 +44,8 @@ struct Written<'t> {
     sites: BTreeMap<u64, &'t Site>,
     clients: &'t BTreeMap<ClientId, Client>,
     queue: Vec<&'t Waiter>,
-    #[serde(skip_serializing_if = "is_absent")]
-    posted: Version,
+    #[serde(skip_serializing_if = "PostMarks::is_empty")]
+    posted: &'t PostMarks,
     #[serde(skip_serializing_if = "Option::is_none")]
     writer: Option<Writer>,
 }
@@ -102,7 +102,7 @@ impl LockTable {
             sites: sites.collect(),
             clients: &self.clients,
             queue: self.queue.values().collect(),
-            posted: self.posted,
+            posted: &self.posted,
             writer: self.writer,
         };
         serde_json::to_vec(&written).expect("all keys are text and no value fails")
@@ -141,11 +141,6 @@ pub enum TableError {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_absent(version: &Version) -> bool {
-    *version == Version::ABSENT
 }
 
 /// Reads a map, and refuses keys that are given twice.

@@ -30,6 +30,7 @@ use crate::request::{LockSet, Mode};
 
 pub use codec::TableError;
 pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
+pub use post::PostMarks;
 pub(crate) use post::{NUMBER_MAX, Post, Writer, read_post, write_post};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
 pub use why::{Condition, Why};
@@ -55,8 +56,8 @@ pub struct LockTable {
     sites: BTreeMap<u64, Site>,
     /// The queue: a waiter's place is the order of its ticket.
     queue: BTreeMap<Ticket, Waiter>,
-    /// The number of the last post that was written, or is not to be written any more.
-    posted: Version,
+    /// Which posts were written, or are not to be written any more.
+    posted: PostMarks,
     /// Who wrote this, if it offers to write for others.
     writer: Option<Writer>,
 
@@ -253,14 +254,20 @@ impl LockTable {
         Self::default()
     }
 
-    /// Up to which number posts are done: written, or not to be written any more.
-    pub fn posted(&self) -> Version {
-        self.posted
+    /// Which posts are done: written, or not to be written any more.
+    pub fn posted(&self) -> &PostMarks {
+        &self.posted
     }
 
-    /// From now on posts up to this number are done; not above the version that it is swapped in at.
-    pub fn end_posts(&mut self, number: Version) {
-        self.posted = self.posted.max(number);
+    /// From now on this client's posts up to this number are done; not above the version that the
+    /// table is swapped in at.
+    pub fn end_posts(&mut self, client: ClientId, number: Version) {
+        self.posted.end(client, number);
+    }
+
+    /// Nobody is known to post: one number is enough.
+    pub(crate) fn fold_posts(&mut self) {
+        self.posted.fold();
     }
 
     /// Who wrote this, if it offers to write for others.

@@ -4,6 +4,8 @@
 //! knows up to which number posts are done: a request that was written again after its hold had ended
 //! would be a hold that nobody knows of.
 
+use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +43,67 @@ pub(crate) struct Writer {
     pub(crate) user: u32,
 }
 
+/// Which posts are done: written, or not to be written any more.
+///
+/// Clients share a fixed number of places, so that what is known is bounded whoever comes and goes.
+/// Who shares a place with a later post may find its own done and not written, and writes it itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostMarks {
+    /// Up to this number, whoever posted.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    all: Version,
+    /// And up to these, by the client's place.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "codec::unique_map"
+    )]
+    of: BTreeMap<u8, Version>,
+}
+
+impl PostMarks {
+    /// Up to which number this client's posts are done.
+    pub fn up_to(&self, client: ClientId) -> Version {
+        self.all.max(self.of.get(&place(client)).copied().unwrap_or_default())
+    }
+
+    /// All numbers up to which something is done.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = Version> {
+        iter::once(self.all).chain(self.of.values().copied())
+    }
+
+    pub(super) fn end(&mut self, client: ClientId, number: Version) {
+        if number > self.up_to(client) {
+            self.of.insert(place(client), number);
+        }
+    }
+
+    /// Whatever has a lower number than any that is done is done.
+    pub(super) fn fold(&mut self) {
+        self.all = self.numbers().max().unwrap_or_default();
+        self.of.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_absent(version: &Version) -> bool {
+    *version == Version::ABSENT
+}
+
+/// The place of a client among those that posts are counted by.
+fn place(client: ClientId) -> u8 {
+    (client.bits() % PLACES) as u8
+}
+
 /// Numbers of posts are below this, so that none can use up the versions.
 pub(crate) const NUMBER_MAX: Version = Version(Version::MAX.0 / 2);
+/// So many clients are told apart.
+const PLACES: u64 = 64;
 /// More ops than this are a batch of their own.
 const OPS_MAX: usize = 16;
 

@@ -217,7 +217,7 @@ impl Client {
             Some(_) => {}
             None => self.lease = None,
         }
-        if table.posted().0 >= number {
+        if number <= table.posted().up_to(client_id(self.me)).0 {
             self.posted = None;
         }
     }
@@ -366,17 +366,18 @@ impl Client {
 
     /// `driver::posts::write_posts`.
     fn write_posts(&mut self, draft: &mut Draft, posts: &[Post], mutant: Option<Mutant>) {
-        let done = draft.table.posted().0;
+        let done = draft.table.posted().clone();
         for post in posts {
-            let fits = post.number > done || mutant == Some(Mutant::PostTwice);
+            let up_to = done.up_to(client_id(post.owner)).0;
+            let fits = post.number > up_to || mutant == Some(Mutant::PostTwice);
             if fits && post.owner != self.me {
                 post.ops.iter().for_each(|op| draft.apply(op));
                 self.sweep_if_dead(draft, post.owner);
-                draft.table.end_posts(Version(post.number));
+                draft.table.end_posts(client_id(post.owner), Version(post.number));
             }
         }
         if let Some((number, _)) = self.posted {
-            draft.table.end_posts(Version(number));
+            draft.table.end_posts(client_id(self.me), Version(number));
         }
     }
 
