@@ -311,3 +311,22 @@ async fn whose_post_is_done_already_is_told() {
     assert!(store.table().posted().up_to(late) >= Version(number));
     held.release().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_one_has_posted_does_not_end_what_another_has() {
+    let store = Store::new();
+    let ((writer, _), _poster) = store.pair().await;
+    let held = writer.acquire("a").await.unwrap();
+    let writer_id = store.table().list().holds[0].client.id;
+    let number = store.cell.snapshot().version.0 + 1;
+    // The second was sent before the first, and comes late.
+    for (client, number) in [(1, number + 1), (2, number)] {
+        let client = ClientId::from_random(client);
+        let task = format!("{client}.1");
+        send(writer_id, &post(number, client, &[ask(1, &task, &task.replace('.', "/"))]));
+        let is_written = || store.table().posted().up_to(client) >= Version(number);
+        until("it is written", is_written).await;
+    }
+    assert_eq!(store.table().list().holds.len(), 3, "{:?}", store.table().list());
+    held.release().await.unwrap();
+}

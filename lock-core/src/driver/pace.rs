@@ -310,18 +310,45 @@ mod tests {
     #[test]
     fn who_never_leaves_the_store_alone_pauses_now_and_then() {
         let swap = Duration::from_millis(1);
-        let pauses = |idle: Duration| {
+        let pauses = |idle: Duration, posts: bool| {
             let mut pace = Pace::new(1, BACKOFF_MAX);
             let mut now = Instant::now();
             let swaps = (0..1000).filter(|_| {
+                if posts {
+                    pace.met_poster();
+                }
                 now = pace.not_before().unwrap_or(now).max(now) + idle + swap;
                 pace.won(now, swap);
                 pace.not_before().is_some()
             });
             swaps.count()
         };
-        assert!((20..=40).contains(&pauses(Duration::ZERO)), "{}", pauses(Duration::ZERO));
-        assert_eq!(pauses(2 * swap), 0);
+        let busy = pauses(Duration::ZERO, false);
+        assert!((20..=40).contains(&busy), "{busy}");
+        assert_eq!(pauses(2 * swap, false), 0);
+        let writes_for_others = pauses(Duration::ZERO, true);
+        assert!((2..=5).contains(&writes_for_others), "{writes_for_others}");
+    }
+
+    #[test]
+    fn patience_is_what_posts_take_and_bounded() {
+        let mut pace = Pace::new(1, BACKOFF_MAX);
+        let mut after = |took: &[Option<u64>]| {
+            for took in took {
+                pace.was_patient(took.map(Duration::from_millis));
+            }
+            pace.patience().as_millis()
+        };
+        assert_eq!(after(&[Some(1); 40]), PATIENCE_MIN.as_millis());
+        let steady = after(&[Some(20); 40]);
+        assert!((20..25).contains(&steady), "{steady}");
+        let scattered = after(&[Some(12), Some(28)].repeat(20));
+        assert!(scattered > 40, "{scattered}");
+        let steady = after(&[Some(20); 40]);
+        assert_eq!(after(&[None]), 2 * steady);
+        assert_eq!(after(&[None]), PATIENCE_MAX.as_millis());
+        pace.won(Instant::now(), SWAP_MAX * 8);
+        assert_eq!(pace.patience(), pace.swap() * PATIENCE_SWAPS, "swaps take longer");
     }
 
     #[test]

@@ -261,6 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn marks_are_kept_by_place_until_they_are_folded() {
+        let [one, shares, other] = [7, 7 + PLACES, 8].map(ClientId::from_random);
+        let mut marks = PostMarks::default();
+        marks.end(one, Version(5));
+        marks.end(other, Version(3));
+        marks.end(shares, Version(4));
+        assert_eq!([one, shares, other].map(|id| marks.up_to(id).0), [5, 5, 3]);
+        let json = serde_json::to_string(&marks).unwrap();
+        assert_eq!(json, r#"{"of":{"7":5,"8":3}}"#);
+        assert_eq!(serde_json::from_str::<PostMarks>(&json).unwrap(), marks);
+        marks.fold();
+        assert_eq!([one, shares, other].map(|id| marks.up_to(id).0), [5, 5, 5]);
+        marks.end(other, Version(5));
+        assert_eq!(serde_json::to_string(&marks).unwrap(), r#"{"all":5}"#);
+        let twice = r#"{"of":{"7":5,"7":3}}"#;
+        assert!(serde_json::from_str::<PostMarks>(twice).is_err());
+    }
+
+    #[test]
     fn only_a_few_requests_and_releases_are_posted() {
         assert_eq!(post(vec![]), None);
         assert_eq!(post(vec![Op::Renew(client())]), None);
