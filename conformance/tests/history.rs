@@ -268,6 +268,18 @@ fn nobody_is_granted_past_an_earlier_one() {
 }
 
 #[test]
+fn who_may_have_been_queued_by_another_that_was_killed_is_not_blamed() {
+    let second = Tale::held("2", ("a", EXCLUSIVE), [3, 32, 40, 41], 13).queued(10).left(14);
+    let third = Tale::held("3", ("a/x", SHARED), [2, 5, 30, 31], 12).left(13);
+    let (task, version) = (third.task.clone(), 9);
+    let mut history = events(&[second, third]);
+    history.push(Event { at: 3, what: What::Queuing { task: task.clone(), version } });
+    assert_eq!(check(&history), []);
+    history.push(Event { at: 4, what: What::NotQueued { task, version } });
+    assert_eq!(check(&history)[0].rule, Rule::Fair);
+}
+
+#[test]
 fn a_hold_ends_with_its_process() {
     let mut history = events(&[Tale::held("1", ("a", EXCLUSIVE), [0, 10, 90, 91], 5)]);
     history.truncate(2);

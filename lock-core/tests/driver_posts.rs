@@ -5,6 +5,7 @@ mod driver;
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use async_trait::async_trait;
 use driver::{until, within};
 use lock_core::table::{LockTable, PostMarks};
 use lock_core::{
-    BackendError, BackendErrorKind, ClientId, LockBackend, Locks, MemoryBackend, Reach, Snapshot,
-    Swap, Version,
+    AcquireError, BackendError, BackendErrorKind, ClientId, LockBackend, Locks, MemoryBackend,
+    Reach, Snapshot, Swap, Version,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,6 +28,8 @@ struct Store {
     line: Arc<Semaphore>,
     /// All that was ever written.
     written: Arc<Mutex<Vec<Snapshot>>>,
+    /// Whether it has no room for more than it has.
+    is_full: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -35,6 +38,7 @@ impl Store {
             cell: MemoryBackend::new(),
             line: Arc::new(Semaphore::new(1)),
             written: Arc::default(),
+            is_full: Arc::default(),
         }
     }
 
@@ -109,7 +113,9 @@ impl LockBackend for Client {
         data: &[u8],
     ) -> Result<Swap, BackendError> {
         tokio::time::sleep(SWAP).await;
-        if data.len() > self.bytes_max {
+        let cell = self.store.cell.snapshot();
+        let is_full = self.store.is_full.load(Ordering::Relaxed) && cell.version == expected;
+        if data.len() > self.bytes_max || is_full && data.len() > cell.data.len() {
             return Err(BackendError::new(BackendErrorKind::TooLarge, "it is too much"));
         }
         let _permit = self.gate.acquire().await.expect("it is never closed");
@@ -329,4 +335,21 @@ async fn what_one_has_posted_does_not_end_what_another_has() {
     }
     assert_eq!(store.table().list().holds.len(), 3, "{:?}", store.table().list());
     held.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_posted_goes_on_in_a_store_that_has_become_full() {
+    let store = Store::new();
+    let ((writer, _), _poster) = store.pair().await;
+    let (late, _) = store.client();
+    let held = late.acquire("held").await.unwrap();
+    // So that it meets others that write.
+    let _other = writer.acquire("other").await.unwrap();
+    store.is_full.store(true, Ordering::Relaxed);
+    let refused =
+        within("what is new is refused", late.acquire("new".repeat(80))).await.unwrap_err();
+    assert!(matches!(&refused, AcquireError::Store(error) if error.is_full()), "{refused:?}");
+    // Which takes no room, but for what would be written of posts.
+    within("what is not new goes on", held.downgrade()).await.unwrap();
+    held.verify().await.unwrap();
 }

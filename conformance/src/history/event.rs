@@ -34,17 +34,26 @@ pub enum What {
         /// The names, and how many holders each tolerates: 1 is exclusive, 0 any number.
         locks: Vec<(String, u32)>,
     },
+    /// A swap that puts the request into the queue is about to be sent.
+    Queuing {
+        /// The task.
+        task: TaskId,
+        /// The version of that swap.
+        version: u64,
+    },
+    /// That swap has lost a race: it has queued nothing.
+    NotQueued {
+        /// The task.
+        task: TaskId,
+        /// The version of that swap.
+        version: u64,
+    },
     /// A swap has put the request into the queue.
     Queued {
         /// The task.
         task: TaskId,
         /// The version of that swap.
         version: u64,
-    },
-    /// The request may be in the queue, or come to be there, at a version that nobody knows.
-    Unsure {
-        /// The task.
-        task: TaskId,
     },
     /// The task was told that it has its locks.
     Granted {
@@ -95,7 +104,8 @@ impl What {
         match self {
             Self::Asked { task, .. }
             | Self::Queued { task, .. }
-            | Self::Unsure { task }
+            | Self::Queuing { task, .. }
+            | Self::NotQueued { task, .. }
             | Self::Granted { task, .. }
             | Self::Refused { task, .. }
             | Self::Releasing { task }

@@ -30,7 +30,7 @@ pub(super) fn check(spans: &Spans) -> Option<Violation> {
             there.push(stay);
         }
         there.retain(|stay| stay.to > version);
-        if span.unsure || !lines.is_alone(span) {
+        if !span.in_doubt.is_empty() || !lines.is_alone(span) {
             continue;
         }
         let place = span.queued.unwrap_or(version);

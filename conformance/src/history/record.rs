@@ -95,7 +95,7 @@ impl<B: LockBackend> Recording<B> {
         } else {
             return None;
         };
-        Some(Change { before, after, version: next.0 })
+        Some(Change { before, after })
     }
 }
 
@@ -113,7 +113,6 @@ fn requests(cell: &Snapshot) -> Option<Requests> {
 struct Change {
     before: Requests,
     after: Requests,
-    version: u64,
 }
 
 impl Change {
@@ -125,20 +124,6 @@ impl Change {
     fn gone(&self) -> impl Iterator<Item = &TaskId> {
         let old = self.before.iter().filter(|(id, _)| !self.after.contains_key(id));
         old.map(|(_, (task, _))| task)
-    }
-}
-
-/// A swap that is under way: what it queues is in doubt until it is answered.
-struct Doubt<'a> {
-    change: Option<Change>,
-    recorder: &'a Recorder,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        for task in self.change.iter().flat_map(Change::queued) {
-            self.recorder.record(What::Unsure { task: task.clone() });
-        }
     }
 }
 
@@ -166,20 +151,19 @@ impl<B: LockBackend> LockBackend for Recording<B> {
         data: &[u8],
     ) -> Result<Swap, BackendError> {
         let change = self.change(expected, next, data);
-        let mut doubt = Doubt { change, recorder: &self.recorder };
+        let queued = || change.iter().flat_map(Change::queued).cloned();
+        let version = next.0;
+        // Before it is known: this process may be killed, or the answer lost.
+        queued().for_each(|task| self.recorder.record(What::Queuing { task, version }));
         let swap = self.inner.compare_and_swap(expected, next, data).await?;
-        let change = doubt.change.take();
-        if swap == Swap::Swapped {
-            *self.last() = Snapshot { version: next, data: data.into() };
-            if let Some(change) = change {
-                let version = change.version;
-                for task in change.queued() {
-                    self.recorder.record(What::Queued { task: task.clone(), version });
-                }
-                for task in change.gone() {
-                    self.recorder.record(What::Gone { task: task.clone(), version });
-                }
-            }
+        if swap == Swap::Conflict {
+            queued().for_each(|task| self.recorder.record(What::NotQueued { task, version }));
+            return Ok(swap);
+        }
+        *self.last() = Snapshot { version: next, data: data.into() };
+        queued().for_each(|task| self.recorder.record(What::Queued { task, version }));
+        for task in change.iter().flat_map(Change::gone).cloned() {
+            self.recorder.record(What::Gone { task, version });
         }
         Ok(swap)
     }

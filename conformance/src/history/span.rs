@@ -41,8 +41,9 @@ pub(super) struct Span {
     pub(super) gone: u64,
     /// The version at which it was queued.
     pub(super) queued: Option<u64>,
-    /// Whether it may have been queued at another version.
-    pub(super) unsure: bool,
+    /// The versions of swaps that may have queued it, of which nobody knows: who writes for it may be
+    /// killed before it is told.
+    pub(super) in_doubt: Vec<u64>,
     /// The version at which it had left the table.
     pub(super) left: Option<u64>,
     /// The version at which it was granted, if its fences tell.
@@ -65,7 +66,7 @@ impl Span {
             certain: u64::MAX,
             gone: u64::MAX,
             queued: None,
-            unsure: false,
+            in_doubt: Vec::new(),
             left: None,
             version: None,
         }
@@ -79,8 +80,12 @@ impl Span {
     fn add(&mut self, event: &Event) -> bool {
         match &event.what {
             What::Asked { .. } | What::Killed { .. } => return false,
-            What::Queued { version, .. } => self.queued = Some(*version),
-            What::Unsure { .. } => self.unsure = true,
+            What::Queuing { version, .. } => self.in_doubt.push(*version),
+            What::NotQueued { version, .. } => self.in_doubt.retain(|doubt| doubt != version),
+            What::Queued { version, .. } => {
+                self.in_doubt.retain(|doubt| doubt != version);
+                self.queued = Some(*version);
+            }
             What::Granted { fences, .. } => {
                 self.granted = Some(event.at);
                 for (name, fence) in fences {

@@ -183,6 +183,8 @@ pub(crate) struct Actor {
     pub(super) unresolved: Option<Version>,
     /// What was read is older than what was seen: only a swap can tell if it is true.
     pub(super) suspect: bool,
+    /// The store had no room for the last swap: what can be spared is not written.
+    pub(super) is_tight: bool,
     /// After the next swap, what is known must be compared with the table once more.
     pub(super) recheck: bool,
     /// Whether the dead of this host have been looked for.
@@ -243,6 +245,7 @@ impl Actor {
             tried: Version::ABSENT,
             unresolved: None,
             suspect: false,
+            is_tight: false,
             recheck: false,
             tidied: false,
             next_poll: None,

@@ -115,8 +115,8 @@ impl Actor {
         }
         draft.apply(&Op::Renew(self.config.id));
         let writer = self.offer();
-        if writer.is_none() {
-            draft.table.fold_posts();
+        if writer.is_none() && (self.is_tight || draft.table.writer().is_none()) {
+            draft.table.fold_posts(); // Nobody posts, as far as is known.
         }
         draft.table.set_writer(writer);
         let data = self.encode(&mut draft);

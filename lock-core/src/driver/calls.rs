@@ -263,8 +263,12 @@ impl Actor {
                 self.unresolved = self.unresolved.max(Some(batch.expected));
                 self.failed(error);
             }
-            BackendErrorKind::TooLarge if !self.posts.is_empty() => {
-                self.posts.clear(); // It may be theirs that does not fit.
+            // It may be what others have posted that does not fit, or what is kept of posts.
+            BackendErrorKind::TooLarge
+                if !self.posts.is_empty() || (!self.is_tight && batch.table.has_to_spare()) =>
+            {
+                self.posts.clear();
+                self.is_tight = true;
             }
             BackendErrorKind::TooLarge => self.too_large(&batch, error),
             _ => self.failed(error),

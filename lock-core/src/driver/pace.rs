@@ -33,8 +33,10 @@ const LOSSES_MAX: u32 = 8;
 /// swaps, pauses all the same: rivals that lose every race against it could never make themselves known.
 const BREATH_TIME: Duration = Duration::from_millis(25);
 const BREATH_SWAPS: u32 = 32;
-/// And so many times less often who writes for others: those of its host make themselves known by a post.
+/// Less often who writes for others, for most who are about make themselves known by a post; not less often
+/// than this, for those of other hosts and users cannot.
 const BREATH_POSTS: u32 = 8;
+const BREATH_MAX: Duration = Duration::from_millis(250);
 
 /// From this many answers on, those who got them are waited for, for this share of a swap's time.
 const GATHER_MIN: usize = 4;
@@ -132,8 +134,11 @@ impl Pace {
             Some(since) if !left_alone => since,
             _ => *self.busy_since.insert(now),
         };
-        let often = if self.offers > 0 { BREATH_POSTS } else { 1 };
-        now.saturating_duration_since(since) > often * BREATH_TIME.max(self.swap * BREATH_SWAPS)
+        let mut time = BREATH_TIME.max(self.swap * BREATH_SWAPS);
+        if self.offers > 0 {
+            time = time.max((time * BREATH_POSTS).min(BREATH_MAX));
+        }
+        now.saturating_duration_since(since) > time
     }
 
     /// A swap lost against a rival's; `true` to try again in the same turn, if there is one.
@@ -182,8 +187,9 @@ impl Pace {
 
     /// How long others are given to write what was posted.
     pub(super) fn patience(&mut self) -> Duration {
-        let bounded = self.patience.clamp(PATIENCE_MIN, PATIENCE_MAX);
-        self.patience = bounded.max(self.swap * PATIENCE_SWAPS);
+        let least = self.swap * PATIENCE_SWAPS;
+        let (min, max) = (PATIENCE_MIN.max(least), PATIENCE_MAX.max(least * 2));
+        self.patience = self.patience.clamp(min, max);
         self.patience
     }
 
@@ -197,10 +203,12 @@ impl Pace {
             return;
         };
         let (mean, off) = self.took;
-        let off = (off * 3 + mean.abs_diff(took)) / 4;
-        let mean = (mean * 7 + took) / 8;
-        self.took = (mean, off);
-        self.patience = mean + off * 4;
+        self.took = if mean.is_zero() {
+            (took, took / 2)
+        } else {
+            ((mean * 7 + took) / 8, (off * 3 + mean.abs_diff(took)) / 4)
+        };
+        self.patience = self.took.0 + self.took.1 * 4;
     }
 
     /// Somebody else was found to have written.
@@ -347,8 +355,17 @@ mod tests {
         let steady = after(&[Some(20); 40]);
         assert_eq!(after(&[None]), 2 * steady);
         assert_eq!(after(&[None]), PATIENCE_MAX.as_millis());
+        assert_eq!(after(&[None]), PATIENCE_MAX.as_millis());
         pace.won(Instant::now(), SWAP_MAX * 8);
-        assert_eq!(pace.patience(), pace.swap() * PATIENCE_SWAPS, "swaps take longer");
+        let least = pace.swap() * PATIENCE_SWAPS;
+        assert!(least > PATIENCE_MAX);
+        assert_eq!(pace.patience(), least, "swaps take longer");
+        pace.was_patient(None);
+        assert_eq!(pace.patience(), least * 2);
+        // As a first guess, three times what it took.
+        let mut pace = Pace::new(1, BACKOFF_MAX);
+        pace.was_patient(Some(PATIENCE_MIN));
+        assert_eq!(pace.patience(), PATIENCE_MIN * 3);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Actor {
     /// What is written in the table, for others to post to this client.
     pub(super) fn offer(&mut self) -> Option<Writer> {
         let has_room = self.bytes < self.room();
-        let offers = self.pace.offers() && has_room && self.closing.is_none();
+        let offers = self.pace.offers() && has_room && !self.is_tight && self.closing.is_none();
         let bell = self.bell.as_ref().filter(|_| offers)?;
         Some(Writer { client: self.config.id, bell: bell.namespace(), user: bell.user() })
     }
@@ -170,7 +170,7 @@ impl Actor {
         }
     }
 
-    /// Writes what others have posted, and ends all posts, this client's too.
+    /// Writes what others have posted, and ends what it has written, and this client's own post.
     pub(super) fn write_posts(&mut self, draft: &mut Draft, posts: &[Post]) {
         let done = draft.table.posted();
         let is_open = |post: &&Post| post.number > done.up_to(post.client);

@@ -53,6 +53,7 @@ impl Actor {
         self.unresolved = None;
         self.end_post();
         self.suspect = false;
+        self.is_tight = false;
         self.unwanted.clear();
         if batch.table.client(self.config.id).is_some() {
             let late = is(Mutant::LeaseFromAnswer);

@@ -265,6 +265,11 @@ impl LockTable {
         self.posted.end(client, number);
     }
 
+    /// Whether there is something that helps to write for others, and that can be done without.
+    pub(crate) fn has_to_spare(&self) -> bool {
+        self.writer.is_some() || self.posted.has_places()
+    }
+
     /// Nobody is known to post: one number is enough.
     pub(crate) fn fold_posts(&mut self) {
         self.posted.fold();

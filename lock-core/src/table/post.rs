@@ -1,7 +1,7 @@
 //! Posts: requests and releases of one client, for another to write in its swap.
 //!
 //! A post may be written once, or never. That it is not written twice is the table's to see to, which
-//! knows up to which number posts are done: a request that was written again after its hold had ended
+//! knows up to which number the posts of each are done: a request that was written again after its hold had ended
 //! would be a hold that nobody knows of.
 
 use std::collections::BTreeMap;
@@ -83,6 +83,10 @@ impl PostMarks {
     pub(super) fn fold(&mut self) {
         self.all = self.numbers().max().unwrap_or_default();
         self.of.clear();
+    }
+
+    pub(super) fn has_places(&self) -> bool {
+        !self.of.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -11,7 +11,7 @@ mod world;
 use std::time::Instant;
 
 use search::{Found, search};
-use world::{Budget, World};
+use world::{Budget, TOGETHER, World};
 
 /// How many requests a client makes at most, one after the other.
 const REQUESTS_MAX: usize = 2;
@@ -102,6 +102,13 @@ fn others_write() {
     assert_sound("a post and a death", 2, Budget { posts: 1, ticks: 1, crashes: 1, ..CALM });
     assert_sound("a post and a stale load", 2, Budget { posts: 1, stale_loads: 1, ..CALM });
     assert_sound("a post and a restore", 2, Budget { posts: 1, restores: 1, ..CALM });
+}
+
+#[test]
+fn others_write_for_clients_that_share_a_place() {
+    TOGETHER.set(true);
+    assert_sound("posts", 2, Budget { posts: 2, ..CALM });
+    assert_sound("a post and a lost answer", 2, Budget { posts: 1, losses: 1, ..CALM });
 }
 
 #[test]

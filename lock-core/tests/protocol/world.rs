@@ -1,5 +1,6 @@
 //! The world of the model: the cell, the network, the clients, and everything that may happen.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,9 +119,14 @@ pub(crate) enum Event {
     Restore,
 }
 
+thread_local! {
+    /// Whether the posts of all clients are counted together, as of clients that share a place.
+    pub(crate) static TOGETHER: Cell<bool> = const { Cell::new(false) };
+}
+
 pub(crate) fn client_id(client: usize) -> ClientId {
-    // The posts of two of them are counted together.
-    ClientId::from_random([0, 64, 1][client])
+    let apart = if TOGETHER.get() { 64 } else { 1 };
+    ClientId::from_random(client as u64 * apart)
 }
 
 pub(crate) fn index_of(id: ClientId) -> usize {
