@@ -28,6 +28,14 @@ pub(crate) struct Results {
     pub(crate) missing: Vec<String>,
 }
 
+impl Results {
+    /// An acquire where nothing is below the driver and the table.
+    pub(crate) fn without_a_store(&self) -> Option<&Versus> {
+        let in_memory = |row: &&Versus| row.floor.is_none() && row.operation == "acquire";
+        self.versus.iter().filter(in_memory).min_by_key(|row| row.holds)
+    }
+}
+
 /// Where it was measured.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {

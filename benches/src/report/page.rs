@@ -64,7 +64,12 @@ fn figures(results: &Results) -> String {
         match reasons::of_figure(verdict.figure) {
             "" => text += ".\n",
             why => {
-                let _ = writeln!(text, ". What is in the way: {why}.");
+                let _ = write!(text, ". What is in the way: {why}.");
+                if let Some(alone) = results.without_a_store().filter(|_| verdict.figure == "P1") {
+                    let took = time(alone.ours.p50);
+                    let _ = write!(text, " With the cell in memory these alone take {took}.");
+                }
+                text += "\n";
             }
         }
     }
