@@ -114,10 +114,10 @@
 //! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
 //!
 //! Sixteen processes of one host and user that do nothing but take and give back locks of one namespace get
-//! 2,800 to 3,500 changes a second done on MySQL there, each about as many as the other, because one of them
+//! 2,800 to 4,000 changes a second done on MySQL there, each about as many as the other, because one of them
 //! writes for all; on two hosts 1,500 to 1,800, on four 900. Where they cannot reach each other they take
-//! turns, which makes 700 to 1,000; retrying blindly makes 190 to 260. Tasks of one process share their changes: 64 of them acquire and release about
-//! 20,000 times a second.
+//! turns, which makes 700 to 1,000; retrying blindly makes 190 to 260. Tasks of one process share their
+//! changes: 64 of them acquire and release about 20,000 times a second.
 //!
 //! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however
 //! many locks it holds.
