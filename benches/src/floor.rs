@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_bench_worker::Failure;
@@ -10,9 +12,10 @@ use redis::Script;
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::counters::Counters;
-use crate::store::Store;
+use crate::store::{Server, Store};
 
 /// What a swap consists of, where nobody else is.
 pub(crate) struct Floor {
@@ -27,34 +30,49 @@ enum Place {
     Files { link: bool, folder: TempDir, directory: File },
 }
 
+/// Where a floor is to be.
+pub(crate) struct Site {
+    id: String,
+    name: &'static str,
+    server: Option<Server>,
+    folder: Option<PathBuf>,
+}
+
+impl Site {
+    pub(crate) fn new(store: &Store) -> Self {
+        let id = store.fresh().rsplit('=').next().unwrap_or_default().to_owned();
+        let folder = store.folder().map(Path::to_path_buf);
+        Self { id, name: store.name, server: store.server(), folder }
+    }
+}
+
 impl Floor {
-    pub(crate) async fn new(store: &Store, data: &str) -> Result<Self, Failure> {
-        let url = store.fresh();
-        let id = url.rsplit('=').next().unwrap_or_default().to_owned();
-        let place = match store.counters().await? {
-            Some(mut counters) => {
+    pub(crate) async fn new(site: Site, data: &str) -> Result<Self, Failure> {
+        let place = match &site.server {
+            Some(server) => {
+                let mut counters = server.counters().await?;
                 let script = include_str!("../../lock-redis/src/scripts/swap.lua");
                 let script = Script::new(&format!("#!lua\n{script}"));
                 match &mut counters {
                     Counters::Sql(connection) => {
                         sqlx::query("INSERT INTO interlock (version, data, id) VALUES (1, ?, ?)")
                             .bind(data)
-                            .bind(id.as_bytes())
+                            .bind(site.id.as_bytes())
                             .execute(connection)
                             .await?;
                     }
                     Counters::Redis(connection) => {
                         script.load_async(connection).await?;
                         let mut set = redis::cmd("HSET");
-                        set.arg(&id).arg("version").arg(1).arg("data").arg(data);
+                        set.arg(&site.id).arg("version").arg(1).arg("data").arg(data);
                         set.query_async::<()>(connection).await?;
                     }
                 }
                 Place::Server(counters, script)
             }
-            None => Place::in_files(store, &id, data)?,
+            None => Place::in_files(&site, data)?,
         };
-        Ok(Self { place, id, version: 1 })
+        Ok(Self { place, id: site.id, version: 1 })
     }
 
     /// How long one takes.
@@ -101,16 +119,16 @@ impl Floor {
 }
 
 impl Place {
-    fn in_files(store: &Store, id: &str, data: &str) -> Result<Self, Failure> {
-        let folder = match store.folder() {
+    fn in_files(site: &Site, data: &str) -> Result<Self, Failure> {
+        let folder = match &site.folder {
             Some(folder) => tempfile::tempdir_in(folder)?,
             None => tempfile::tempdir()?,
         };
-        if store.name != "sqlite" {
+        if site.name != "sqlite" {
             fs::write(folder.path().join("cell"), data)?;
             fs::write(folder.path().join("after-1"), data)?;
             let directory = File::open(folder.path())?;
-            return Ok(Self::Files { link: store.name == "excl", folder, directory });
+            return Ok(Self::Files { link: site.name == "excl", folder, directory });
         }
         let connection = Connection::open(folder.path().join("bare.db"))?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -119,8 +137,46 @@ impl Place {
             "CREATE TABLE interlock (namespace TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, \
              data TEXT NOT NULL)",
         )?;
-        connection.execute("INSERT INTO interlock VALUES (?1, 1, ?2)", [id, data])?;
+        connection.execute("INSERT INTO interlock VALUES (?1, 1, ?2)", [&*site.id, data])?;
         Ok(Self::Sqlite(connection, folder))
+    }
+}
+
+/// A floor in a thread of its own, for whoever asks it and waits: what it costs at the least to have a
+/// thread for the store, whatever that thread does.
+pub(crate) struct Elsewhere(mpsc::UnboundedSender<(Arc<str>, oneshot::Sender<Answer>)>);
+
+/// A failure as text, for it goes from one thread to another.
+type Answer = Result<(), String>;
+
+impl Elsewhere {
+    pub(crate) fn start(store: &Store, data: &str) -> Result<Self, Failure> {
+        let (orders, mut ordered) =
+            mpsc::unbounded_channel::<(Arc<str>, oneshot::Sender<Answer>)>();
+        let (site, data) = (Site::new(store), data.to_owned());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        thread::spawn(move || {
+            runtime.block_on(async move {
+                let mut floor = Floor::new(site, &data).await.map_err(|error| error.to_string());
+                while let Some((data, answer)) = ordered.recv().await {
+                    let done = match &mut floor {
+                        Ok(floor) => floor.swap(&data).await.map_err(|error| error.to_string()),
+                        Err(error) => Err(error.clone()),
+                    };
+                    let _ = answer.send(done.map(drop));
+                }
+            });
+        });
+        Ok(Self(orders))
+    }
+
+    /// How long one takes, as whoever asks sees it.
+    pub(crate) async fn swap(&self, data: &Arc<str>) -> Result<Duration, Failure> {
+        let start = Instant::now();
+        let (answer, answered) = oneshot::channel();
+        self.0.send((data.clone(), answer))?;
+        answered.await??;
+        Ok(start.elapsed())
     }
 }
 

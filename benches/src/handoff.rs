@@ -14,50 +14,79 @@ const NAME: &str = "app/blog";
 /// How many pairs of processes wait at a time.
 const PAIRS: usize = 6;
 
-/// From release called in one process to acquire returned in another, after each of these waits.
-pub(crate) fn measure(
-    store: &Store,
-    bell: bool,
-    waits: &[(Duration, usize)],
-) -> Result<Vec<HandOff>, Failure> {
-    let recipe = || Recipe::product(store.fresh(), bell);
-    let mut rows = Vec::new();
-    for (wait, rounds) in waits {
-        let took = hand_off(recipe, NAME, PAIRS, *wait, *rounds)?;
-        let waited_ms = u64::try_from(wait.as_millis())?;
-        rows.push(HandOff { store: store.name.into(), bell, waited_ms, took });
-    }
-    Ok(rows)
+/// Two processes that pass a lock to and fro, and how long that took.
+struct Pair {
+    name: String,
+    workers: Vec<Worker>,
+    took: Vec<Duration>,
 }
 
-/// Pairs of processes that pass a lock to and fro, each pair its own.
+/// From release called in one process to acquire returned in another, after that wait; in all of the
+/// stores at once, for most of the time nobody does anything.
+pub(crate) fn measure(
+    stores: &[&Store],
+    bell: bool,
+    wait: Duration,
+    rounds: usize,
+) -> Result<Vec<HandOff>, Failure> {
+    let mut pairs = Vec::new();
+    for store in stores {
+        pairs.extend(start(|| Recipe::product(store.fresh(), bell), NAME, PAIRS)?);
+    }
+    pass(&mut pairs, wait, rounds)?;
+    let waited_ms = u64::try_from(wait.as_millis())?;
+    let of_stores = stores.iter().zip(pairs.chunks(PAIRS));
+    Ok(of_stores
+        .map(|(store, pairs)| HandOff {
+            store: store.name.into(),
+            bell,
+            waited_ms,
+            took: spread(pairs),
+        })
+        .collect())
+}
+
+/// The same by pairs of another kind.
 pub(crate) fn hand_off(
     recipe: impl Fn() -> Recipe,
     name: &str,
-    pairs: usize,
+    count: usize,
     wait: Duration,
     rounds: usize,
 ) -> Result<Spread, Failure> {
-    let mut pairs: Vec<(String, Vec<Worker>)> = (0..pairs)
-        .map(|pair| Ok((format!("{name}-{pair}"), recipe().start_many(2)?)))
-        .collect::<Result<_, Failure>>()?;
-    let mut samples = Vec::new();
-    for (name, pair) in &mut pairs {
-        pair[0].acquire(name)?;
-    }
+    let mut pairs = start(recipe, name, count)?;
+    pass(&mut pairs, wait, rounds)?;
+    Ok(spread(&pairs))
+}
+
+/// Pairs that have a lock each, which the first of them holds.
+fn start(recipe: impl Fn() -> Recipe, name: &str, count: usize) -> Result<Vec<Pair>, Failure> {
+    let pair = |number| {
+        let (name, mut workers) = (format!("{name}-{number}"), recipe().start_many(2)?);
+        workers[0].acquire(&name)?;
+        Ok(Pair { name, workers, took: Vec::new() })
+    };
+    (0..count).map(pair).collect()
+}
+
+/// One after the other, so that the pairs do not disturb each other.
+fn pass(pairs: &mut [Pair], wait: Duration, rounds: usize) -> Result<(), Failure> {
     for _ in 0..rounds {
-        for (name, pair) in &mut pairs {
-            pair[1].tell(&format!("acquire {name}"))?;
+        for Pair { name, workers, .. } in &mut *pairs {
+            workers[1].tell(&format!("acquire {name}"))?;
         }
         sleep(wait);
-        for (_, pair) in &mut pairs {
-            // One after the other, so that the pairs do not disturb each other.
-            let released = pair[0].release()?;
-            samples.push(pair[1].hear_time()?.saturating_sub(released));
-            pair.reverse();
+        for Pair { workers, took, .. } in &mut *pairs {
+            let released = workers[0].release()?;
+            took.push(workers[1].hear_time()?.saturating_sub(released));
+            workers.reverse();
         }
     }
-    Ok(Spread::of(samples))
+    Ok(())
+}
+
+fn spread(pairs: &[Pair]) -> Spread {
+    Spread::of(pairs.iter().flat_map(|pair| pair.took.iter().copied()).collect())
 }
 
 /// From `SIGKILL` of the holder to acquire returned in another process, which has waited.

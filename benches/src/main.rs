@@ -26,6 +26,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use lock_bench_worker::Failure;
 
+use crate::results::Results;
+
 /// Measures locks on real servers, side by side.
 #[derive(Parser)]
 #[command(about)]
@@ -42,6 +44,9 @@ struct Arguments {
     /// Fewer samples, and fewer stores where a figure is about one of them.
     #[arg(long)]
     quick: bool,
+    /// So many runs, one after the other.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    runs: u8,
     /// Writes a report into this folder: a page, its plots, and all results as data.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -72,7 +77,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         Some(folder) if arguments.again => report::read(folder)?,
         _ => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(run::run(arguments))?
+            runtime.block_on(measure_all(arguments))?
         }
     };
     if let Some(folder) = &arguments.report {
@@ -82,4 +87,13 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         report::summarize(&results, page)?;
     }
     Ok(())
+}
+
+/// The last run, with those before it.
+async fn measure_all(arguments: &Arguments) -> Result<Results, Failure> {
+    let mut earlier = Vec::new();
+    for _ in 1..arguments.runs {
+        earlier.push(run::run(arguments).await?);
+    }
+    Ok(Results { earlier, ..run::run(arguments).await? })
 }

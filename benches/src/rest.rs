@@ -1,10 +1,10 @@
 //! A client that only holds: what it asks of the server.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lock_bench_worker::Failure;
 use lock_core::Locks;
+use tokio::time::sleep;
 
 use crate::results::Rest;
 use crate::store::{Store, backend};
@@ -28,7 +28,7 @@ pub(crate) async fn measure(
     let guards = hold(&locks, TASKS).await?;
     let before = counters.statements().await?;
     let begin = Instant::now();
-    sleep(time);
+    sleep(time).await;
     let statements = counters.statements().await? - before - 1;
     let seconds = begin.elapsed().as_secs_f64();
     guards.iter().try_for_each(lock_core::Guard::check)?;

@@ -26,6 +26,8 @@ pub(crate) struct Results {
     pub(crate) approaches: Vec<Compared>,
     /// What could not be measured, and why.
     pub(crate) missing: Vec<String>,
+    /// The runs before this one, if there were several one after the other.
+    pub(crate) earlier: Vec<Results>,
 }
 
 impl Results {
@@ -33,6 +35,11 @@ impl Results {
     pub(crate) fn without_a_store(&self) -> Option<&Versus> {
         let in_memory = |row: &&Versus| row.floor.is_none() && row.operation == "acquire";
         self.versus.iter().filter(in_memory).min_by_key(|row| row.holds)
+    }
+
+    /// All runs, in their order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Self> {
+        self.earlier.iter().chain([self])
     }
 }
 
@@ -72,6 +79,9 @@ pub(crate) struct Versus {
     pub(crate) ours: Spread,
     /// None where there is nothing below us: the cell is in memory.
     pub(crate) floor: Option<Spread>,
+    /// The floor when another thread asks for it.
+    #[serde(default)]
+    pub(crate) asked: Option<Spread>,
     /// Bytes a swap adds to the redo log or append-only file, and to the binary log.
     pub(crate) logged: (Option<u64>, Option<u64>),
 }

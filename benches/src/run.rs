@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use lock_bench_worker::Failure;
 
 use crate::results::Results;
@@ -116,7 +117,7 @@ impl<'a> Run<'a> {
     }
 
     async fn tasks(&mut self) -> Result<(), Failure> {
-        let (seconds, mut rows) = (self.by_effort(10.0, 1.0), Vec::new());
+        let (seconds, mut rows) = (self.by_effort(3.0, 1.0), Vec::new());
         for store in self.chiefly("mysql") {
             keep(&mut rows, tasks::measure(store, self.peers.as_deref(), seconds)?);
         }
@@ -131,17 +132,25 @@ impl<'a> Run<'a> {
     fn handoff(&mut self) -> Result<(), Failure> {
         let ms = Duration::from_millis;
         let waits = self.by_effort(
-            vec![(ms(100), 40), (ms(1_000), 10), (ms(10_000), 3)],
+            vec![(ms(100), 20), (ms(1_000), 5), (ms(10_000), 2)],
             vec![(ms(100), 4), (ms(1_000), 1)],
         );
-        for store in &self.stores {
-            let rows = &mut self.results.hand_off;
-            keep(rows, handoff::measure(store, true, &waits)?);
-            // What hosts that do not know each other have.
-            if store.name == "mysql" || !self.arguments.quick {
-                keep(rows, handoff::measure(store, false, &waits)?);
+        let all: Vec<&Store> = self.stores.iter().collect();
+        // Without a bell: what hosts that do not know each other have.
+        let mysql: Vec<&Store> =
+            all.iter().copied().filter(|store| store.name == "mysql").collect();
+        for (stores, bell) in [(&all, true), (&mysql, false)] {
+            for (wait, rounds) in &waits {
+                // Short waits are too much for all of them at once.
+                let at_once = if *wait < ms(1_000) { 1 } else { all.len().max(1) };
+                for stores in stores.chunks(at_once) {
+                    let rows = &mut self.results.hand_off;
+                    keep(rows, handoff::measure(stores, bell, *wait, *rounds)?);
+                }
             }
         }
+        let place = |name: &str| all.iter().position(|store| store.name == name);
+        self.results.hand_off.sort_by_key(|row| (place(&row.store), !row.bell, row.waited_ms));
         Ok(())
     }
 
@@ -154,7 +163,7 @@ impl<'a> Run<'a> {
     }
 
     async fn waiting(&mut self) -> Result<(), Failure> {
-        let time = Duration::from_secs(self.by_effort(6, 1));
+        let time = Duration::from_secs(self.by_effort(3, 1));
         let mut rows = Vec::new();
         for store in self.chiefly("mysql") {
             for bell in [true, false] {
@@ -170,8 +179,9 @@ impl<'a> Run<'a> {
     }
 
     async fn contention(&mut self) -> Result<(), Failure> {
-        let (seconds, mut rows) = (self.by_effort(10, 2), Vec::new());
+        let mut rows = Vec::new();
         for store in self.chiefly("mysql") {
+            let seconds = self.by_effort(if store.name == "mysql" { 10 } else { 3 }, 2);
             keep(&mut rows, contention::measure(store, seconds).await?);
         }
         self.results.contention = rows;
@@ -181,7 +191,7 @@ impl<'a> Run<'a> {
     async fn growth(&mut self) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for holds in versus::SIZES {
-            let count = self.by_effort(300, 20) / if holds > 1_000 { 3 } else { 1 };
+            let count = self.by_effort(if holds > 1_000 { 100 } else { 300 }, 20);
             keep(&mut rows, versus::measure_memory(holds, 10 * count).await?);
             for store in self.chiefly("mysql") {
                 keep(&mut rows, versus::measure(store, holds, count).await?);
@@ -192,11 +202,12 @@ impl<'a> Run<'a> {
     }
 
     async fn rest(&mut self) -> Result<(), Failure> {
-        let (lease, lengths) = (self.by_effort(6, 1), self.by_effort(5, 3));
+        let (lease, lengths) = (self.by_effort(5, 1), self.by_effort(4, 3));
         let (lease, mut rows) = (Duration::from_secs(lease), Vec::new());
-        for store in self.chiefly("mysql") {
-            keep(&mut rows, rest::measure(store, None, 2 * lease).await?);
-            keep(&mut rows, rest::measure(store, Some(lease), lengths * lease).await?);
+        for (lease, time) in [(None, 2 * lease), (Some(lease), lengths * lease)] {
+            // All at once: nobody does anything.
+            let stores = self.chiefly("mysql").map(|store| rest::measure(store, lease, time));
+            keep(&mut rows, try_join_all(stores).await?.into_iter().flatten());
         }
         self.results.rest = rows;
         Ok(())
@@ -212,10 +223,10 @@ impl<'a> Run<'a> {
     async fn approaches(&mut self) -> Result<(), Failure> {
         let ms = Duration::from_millis;
         let effort = compare::Effort {
-            seconds: self.by_effort(3.0, 0.25),
+            seconds: self.by_effort(1.5, 0.25),
             processes: self.by_effort(8, 4),
             hand_offs: self.by_effort(80, 8),
-            crash_limit: self.by_effort(ms(15_000), ms(1_500)),
+            crash_limit: self.by_effort(ms(5_000), ms(1_500)),
             restart_limit: self.by_effort(ms(2_000), ms(300)),
         };
         let peers = self.peers.as_deref();

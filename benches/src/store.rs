@@ -99,13 +99,21 @@ impl Store {
         }
     }
 
+    /// Where its server is, if it has one.
+    pub(crate) fn server(&self) -> Option<Server> {
+        match &self.place {
+            Place::Folder(_) => None,
+            Place::Sql(_) => Some(Server::Sql(self.at())),
+            Place::Redis(_) => Some(Server::Redis(self.at())),
+        }
+    }
+
     /// The counters of its server, if it has one.
     pub(crate) async fn counters(&self) -> Result<Option<Counters>, Failure> {
-        Ok(match &self.place {
-            Place::Folder(_) => None,
-            Place::Sql(_) => Some(Counters::of_sql(&self.at()).await?),
-            Place::Redis(server) => Some(Counters::of_redis(&server.url()).await?),
-        })
+        match self.server() {
+            Some(server) => server.counters().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Kills its server, if it has one, and starts it again.
@@ -129,6 +137,22 @@ impl Store {
         match &self.place {
             Place::Folder(folder) => Some(folder.path()),
             _ => None,
+        }
+    }
+}
+
+/// A server by its URL.
+pub(crate) enum Server {
+    Sql(String),
+    Redis(String),
+}
+
+impl Server {
+    /// Its counters, by a connection of the runtime that this is called in.
+    pub(crate) async fn counters(&self) -> Result<Counters, Failure> {
+        match self {
+            Self::Sql(url) => Counters::of_sql(url).await,
+            Self::Redis(url) => Counters::of_redis(url).await,
         }
     }
 }

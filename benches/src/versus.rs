@@ -1,12 +1,13 @@
 //! One client against the floor: a lock taken and given back, beside few and many holds of others.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use lock_bench_worker::Failure;
 use lock_core::{Guard, LockBackend, Locks, MemoryBackend};
 
-use crate::floor::Floor;
+use crate::floor::{Elsewhere, Floor, Site};
 use crate::results::{Spread, Versus};
 use crate::store::{Store, backend, locks};
 
@@ -31,15 +32,16 @@ pub(crate) async fn measure(
     let own = locks(&url, true)?;
     let cell = backend(&url)?;
     let [held, free] = contents(&own, &*cell).await?;
-    let mut floor = Floor::new(store, &free).await?;
+    let mut floor = Floor::new(Site::new(store), &free).await?;
+    let (held, elsewhere) = (Arc::<str>::from(held), Elsewhere::start(store, &free)?);
     let mut counters = store.counters().await?;
     let before = match &mut counters {
         Some(counters) => Some(counters.logged().await?),
         None => None,
     };
-    let mut samples = [const { Vec::new() }; 4];
+    let mut samples = [const { Vec::new() }; 5];
     for index in 0..count + WARM_UP {
-        let mut now = [Duration::ZERO; 4];
+        let mut now = [Duration::ZERO; 5];
         now[1] = floor.swap(&held).await?;
         let start = Instant::now();
         let guard = own.acquire(NAME).await?;
@@ -48,20 +50,21 @@ pub(crate) async fn measure(
         let start = Instant::now();
         guard.release().await?;
         now[2] = start.elapsed();
+        now[4] = elsewhere.swap(&held).await?;
         if index >= WARM_UP {
             samples.iter_mut().zip(now).for_each(|(samples, one)| samples.push(one));
         }
     }
     let mut logged = (None, None);
     if let (Some(counters), Some(before)) = (&mut counters, before) {
-        let swaps = 4 * (count + WARM_UP) as u64;
+        let swaps = 5 * (count + WARM_UP) as u64;
         let (main, binary) = counters.logged().await?.since(&before);
         logged = (main.map(|bytes| bytes / swaps), binary.map(|bytes| bytes / swaps));
     }
     drop(guards);
     others.close().await?;
     own.close().await?;
-    let [acquire, bare_acquire, release, bare_release] = samples.map(Spread::of);
+    let [acquire, bare_acquire, release, bare_release, asked] = samples.map(Spread::of);
     let row = |operation: &str, data: &str, ours, floor| Versus {
         store: store.name.into(),
         operation: operation.into(),
@@ -69,6 +72,7 @@ pub(crate) async fn measure(
         bytes: data.len(),
         ours,
         floor: Some(floor),
+        asked: (operation == "acquire").then_some(asked),
         logged,
     };
     Ok([row("acquire", &held, acquire, bare_acquire), row("release", &free, release, bare_release)])
@@ -103,6 +107,7 @@ pub(crate) async fn measure_memory(holds: usize, count: usize) -> Result<[Versus
         bytes: data.len(),
         ours,
         floor: None,
+        asked: None,
         logged: (None, None),
     };
     Ok([row("acquire", &held, acquire), row("release", &free, release)])

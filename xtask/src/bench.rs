@@ -24,11 +24,11 @@ pub(crate) fn build() -> Result<(), Failure> {
 }
 
 /// Runs it; a whole run that goes to its usual place is also told in short on the project's page.
-pub(crate) fn run(quick: bool, out: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn run(quick: bool, runs: u8, out: Option<&Path>) -> Result<(), Failure> {
     let root = root();
     let mut harness = Command::new(matrix::target().join("release/lock-benches"));
     let folder = out.map_or_else(|| root.join(REPORT), Path::to_path_buf);
-    harness.arg("--report").arg(folder);
+    harness.arg("--runs").arg(runs.to_string()).arg("--report").arg(folder);
     if quick {
         harness.arg("--quick");
     } else if out.is_none() {

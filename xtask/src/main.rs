@@ -46,6 +46,9 @@ enum Task {
         /// Few samples: within two minutes, once all is built.
         #[arg(long)]
         quick: bool,
+        /// So many runs, one after the other: a full one takes a quarter of an hour.
+        #[arg(long, default_value_t = 1, value_name = "N")]
+        runs: u8,
         /// The folder of the report, instead of `benches/report`.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -103,11 +106,11 @@ fn main() -> ExitCode {
         ]),
         Task::Servers => run(&[("servers", &servers::serve)]),
         Task::Platform { options } => run(&[("the platform", &|| platform::run(&options))]),
-        Task::Bench { quick, out } => run(&[
+        Task::Bench { quick, runs, out } => run(&[
             ("programs that tests need", &packages::install),
             ("servers that tests need", &servers::prepare),
             ("what is measured, and what it is compared with", &bench::build),
-            ("the report", &|| bench::run(quick, out.as_deref())),
+            ("the report", &|| bench::run(quick, runs, out.as_deref())),
         ]),
         Task::Fuzz { target, minutes } => {
             run(&[("no target is broken", &|| fuzz::run(target.as_deref(), minutes))])

@@ -16,16 +16,24 @@ pub(super) struct Verdict {
     pub(super) found: String,
     /// Everything that it has to reach and does not.
     pub(super) misses: Vec<String>,
+    /// In how many runs it was reached, and of how many.
+    pub(super) reached: (usize, usize),
 }
 
 impl Verdict {
     /// Whether it is reached, in a word.
-    pub(super) fn word(&self) -> &'static str {
-        match (self.found.is_empty(), self.misses.is_empty()) {
-            (true, _) => "not measured",
-            (false, true) => "reached",
-            (false, false) => "**not reached**",
+    pub(super) fn word(&self) -> String {
+        match self.reached {
+            _ if self.found.is_empty() => "not measured".into(),
+            (0, _) => "**not reached**".into(),
+            (some, all) if some < all => format!("**reached in {some} of {all} runs**"),
+            (1, 1) => "reached".into(),
+            (_, all) => format!("reached in all {all} runs"),
         }
+    }
+
+    pub(super) fn is_reached(&self) -> bool {
+        !self.found.is_empty() && self.reached.0 == self.reached.1
     }
 }
 
@@ -61,12 +69,33 @@ impl Cases {
     }
 }
 
-/// All ten, in their order.
-pub(super) fn judge(results: &Results) -> Vec<Verdict> {
+/// All ten, in their order. Of several runs the last is told, or the last that has missed a figure.
+pub(super) fn judge_runs(results: &Results) -> Vec<Verdict> {
+    let mut told: Vec<Verdict> = Vec::new();
+    for run in results.runs() {
+        let verdicts = judge(run);
+        if told.is_empty() {
+            told = verdicts;
+            continue;
+        }
+        for (told, new) in told.iter_mut().zip(verdicts) {
+            let reached = (told.reached.0 + new.reached.0, told.reached.1 + new.reached.1);
+            if told.misses.is_empty() || !new.misses.is_empty() {
+                *told = new;
+            }
+            told.reached = reached;
+        }
+    }
+    told
+}
+
+/// All ten of one run, in their order.
+fn judge(results: &Results) -> Vec<Verdict> {
     let verdict = |figure, what, must, cases: Cases| Verdict {
         figure,
         what,
         must,
+        reached: (usize::from(!cases.found.is_empty() && cases.misses.is_empty()), 1),
         found: cases.found,
         misses: cases.misses,
     };
@@ -332,6 +361,7 @@ mod tests {
             bytes: 100,
             ours: spread(ours),
             floor: Some(spread(floor)),
+            asked: None,
             logged: (None, None),
         };
         Results { versus: vec![row], ..Results::default() }
@@ -345,6 +375,21 @@ mod tests {
         assert_eq!(word(versus(1_140.0, 1_000.0)), "reached");
         assert_eq!(word(versus(1_160.0, 1_000.0)), "**not reached**");
         assert_eq!(word(Results::default()), "not measured");
+    }
+
+    #[test]
+    fn a_run_that_misses_is_told_also_if_the_next_does_not() {
+        let runs = |ours: &[f64]| {
+            let mut runs: Vec<_> = ours.iter().map(|ours| versus(*ours, 100.0)).collect();
+            let last = runs.pop().expect("there are some");
+            judge_runs(&Results { earlier: runs, ..last }).swap_remove(0)
+        };
+        assert_eq!(runs(&[110.0, 120.0]).word(), "reached in all 2 runs");
+        let verdict = runs(&[110.0, 150.0, 120.0]);
+        assert_eq!(verdict.word(), "**reached in 2 of 3 runs**");
+        assert_eq!(verdict.misses, ["mysql acquire: 1.50 ×, 50 µs more"]);
+        assert!(!verdict.is_reached() && runs(&[110.0]).is_reached());
+        assert_eq!(runs(&[150.0, 160.0]).word(), "**not reached**");
     }
 
     #[test]

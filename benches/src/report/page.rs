@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::judge::judge;
+use super::judge::judge_runs;
 use super::pictures::Picture;
 use super::reasons;
 use super::table::Table;
@@ -16,6 +16,15 @@ pub(super) fn page(results: &Results, pictures: &[Picture]) -> String {
     let mut text = String::from("# How fast it is, and against what\n\n");
     text += "All of this was measured side by side in one run of `cargo xtask bench`, on real servers \
              with real\nprocesses. Times of another machine are others: look at the ratios.\n\n";
+    let runs = results.runs().count();
+    if runs > 1 {
+        let _ = write!(
+            text,
+            "It was run {runs} times, one after the other. The figures are judged by all of them, and \
+             of each the last\nrun is told, or the last that has missed it; all else is of the last \
+             run.\n\n"
+        );
+    }
     if results.quick {
         text += "**A quick run**: with so few samples it shows that everything works, and roughly how \
                  fast.\n\n";
@@ -37,21 +46,21 @@ pub(super) fn page(results: &Results, pictures: &[Picture]) -> String {
 /// The figures in short, for the project's own page.
 pub(super) fn summary(results: &Results) -> String {
     let mut table = Table::new(["", "measured", "must be", "found", ""]);
-    for verdict in judge(results) {
+    for verdict in judge_runs(results) {
         table.add([
             verdict.figure.into(),
             verdict.what.into(),
             verdict.must.into(),
             verdict.found.clone(),
-            verdict.word().into(),
+            verdict.word(),
         ]);
     }
     table.to_string()
 }
 
 fn figures(results: &Results) -> String {
-    let verdicts = judge(results);
-    let reached = verdicts.iter().filter(|verdict| verdict.word() == "reached").count();
+    let verdicts = judge_runs(results);
+    let reached = verdicts.iter().filter(|verdict| verdict.is_reached()).count();
     let mut text = format!("## The figures: {reached} of {} reached\n\n", verdicts.len());
     text += "Of several stores or cases the one is shown that is nearest to its limit, or beyond it.\n\n";
     text += &summary(results);
@@ -65,13 +74,33 @@ fn figures(results: &Results) -> String {
             "" => text += ".\n",
             why => {
                 let _ = write!(text, ". What is in the way: {why}.");
-                if let Some(alone) = results.without_a_store().filter(|_| verdict.figure == "P1") {
-                    let took = time(alone.ours.p50);
-                    let _ = write!(text, " With the cell in memory these alone take {took}.");
+                if verdict.figure == "P1" {
+                    text += &threads(results);
                 }
                 text += "\n";
             }
         }
+    }
+    text
+}
+
+/// What the driver and its thread cost by themselves.
+fn threads(results: &Results) -> String {
+    let mut text = String::new();
+    if let Some(alone) = results.without_a_store() {
+        let _ = write!(text, " With the cell in memory these take {}.", time(alone.ours.p50));
+    }
+    let asked = results.versus.iter().filter_map(|row| {
+        let more = row.asked?.p50 - row.floor?.p50;
+        Some(format!("{} {}", row.store, time(more.max(0.0))))
+    });
+    let asked: Vec<_> = asked.collect();
+    if !asked.is_empty() {
+        let asked = asked.join(", ");
+        let _ = write!(
+            text,
+            " The bare swap itself, asked for by another thread that waits for it, takes more by: {asked}."
+        );
     }
     text
 }
@@ -259,7 +288,17 @@ fn details(results: &Results) -> String {
         }
     };
     let mut table = Table::new([
-        "store", "", "holds", "bytes", "× bare", "more", "p50", "bare p50", "p99", "bare p99",
+        "store",
+        "",
+        "holds",
+        "bytes",
+        "× bare",
+        "more",
+        "p50",
+        "bare p50",
+        "by a thread",
+        "p99",
+        "bare p99",
         "logged",
     ]);
     for row in &results.versus {
@@ -275,6 +314,7 @@ fn details(results: &Results) -> String {
             above.map_or_else(gap, |(_, more)| time(more.max(0.0))),
             time(row.ours.p50),
             bare(|floor| floor.p50),
+            row.asked.map_or_else(gap, |asked| time(asked.p50)),
             time(row.ours.p99),
             bare(|floor| floor.p99),
             match row.logged {
