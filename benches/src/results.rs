@@ -82,6 +82,9 @@ pub(crate) struct Versus {
     /// The floor when another thread asks for it.
     #[serde(default)]
     pub(crate) asked: Option<Spread>,
+    /// Ours with the driver in the runtime of who asks, and no thread of its own.
+    #[serde(default)]
+    pub(crate) in_runtime: Option<Spread>,
     /// Bytes a swap adds to the redo log or append-only file, and to the binary log.
     pub(crate) logged: (Option<u64>, Option<u64>),
 }

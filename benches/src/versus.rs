@@ -34,14 +34,19 @@ pub(crate) async fn measure(
     let [held, free] = contents(&own, &*cell).await?;
     let mut floor = Floor::new(Site::new(store), &free).await?;
     let (held, elsewhere) = (Arc::<str>::from(held), Elsewhere::start(store, &free)?);
+    // What the thread of the driver costs is looked at where nobody holds anything.
+    let inline = match holds {
+        0 => Some(Locks::builder(backend(&store.fresh())?).in_current_runtime().build()),
+        _ => None,
+    };
     let mut counters = store.counters().await?;
     let before = match &mut counters {
         Some(counters) => Some(counters.logged().await?),
         None => None,
     };
-    let mut samples = [const { Vec::new() }; 5];
+    let mut samples = [const { Vec::new() }; 6];
     for index in 0..count + WARM_UP {
-        let mut now = [Duration::ZERO; 5];
+        let mut now = [Duration::ZERO; 6];
         now[1] = floor.swap(&held).await?;
         let start = Instant::now();
         let guard = own.acquire(NAME).await?;
@@ -50,21 +55,30 @@ pub(crate) async fn measure(
         let start = Instant::now();
         guard.release().await?;
         now[2] = start.elapsed();
-        now[4] = elsewhere.swap(&held).await?;
+        if let Some(inline) = &inline {
+            now[4] = elsewhere.swap(&held).await?;
+            let start = Instant::now();
+            let guard = inline.acquire(NAME).await?;
+            now[5] = start.elapsed();
+            guard.release().await?;
+        }
         if index >= WARM_UP {
             samples.iter_mut().zip(now).for_each(|(samples, one)| samples.push(one));
         }
     }
     let mut logged = (None, None);
     if let (Some(counters), Some(before)) = (&mut counters, before) {
-        let swaps = 5 * (count + WARM_UP) as u64;
+        let swaps = if inline.is_some() { 7 } else { 4 } * (count + WARM_UP) as u64;
         let (main, binary) = counters.logged().await?.since(&before);
         logged = (main.map(|bytes| bytes / swaps), binary.map(|bytes| bytes / swaps));
     }
     drop(guards);
     others.close().await?;
     own.close().await?;
-    let [acquire, bare_acquire, release, bare_release, asked] = samples.map(Spread::of);
+    if let Some(inline) = &inline {
+        inline.close().await?;
+    }
+    let [acquire, bare_acquire, release, bare_release, asked, in_runtime] = samples.map(Spread::of);
     let row = |operation: &str, data: &str, ours, floor| Versus {
         store: store.name.into(),
         operation: operation.into(),
@@ -72,7 +86,8 @@ pub(crate) async fn measure(
         bytes: data.len(),
         ours,
         floor: Some(floor),
-        asked: (operation == "acquire").then_some(asked),
+        asked: (inline.is_some() && operation == "acquire").then_some(asked),
+        in_runtime: (inline.is_some() && operation == "acquire").then_some(in_runtime),
         logged,
     };
     Ok([row("acquire", &held, acquire, bare_acquire), row("release", &free, release, bare_release)])
@@ -108,6 +123,7 @@ pub(crate) async fn measure_memory(holds: usize, count: usize) -> Result<[Versus
         ours,
         floor: None,
         asked: None,
+        in_runtime: None,
         logged: (None, None),
     };
     Ok([row("acquire", &held, acquire), row("release", &free, release)])

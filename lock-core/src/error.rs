@@ -171,7 +171,11 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let store = &self.0.store;
         match &self.0.cause {
-            Cause::Backend(error) => write!(f, "{store}: {error}"),
+            Cause::Backend(error) => {
+                let text = error.to_string();
+                // Some name it themselves.
+                if text.contains(store) { f.write_str(&text) } else { write!(f, "{store}: {text}") }
+            }
             Cause::Table(error) => write!(f, "{store}: {error}"),
             Cause::Silent => write!(f, "{store}: the store did not answer in time"),
             Cause::Full { bytes, bytes_max } => write!(

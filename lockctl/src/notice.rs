@@ -7,9 +7,21 @@ pub(crate) fn say(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "lockctl: {text}");
 }
 
-/// Says an error with all its causes.
+/// Says an error with all its causes, and what to look at, if the error does not.
 pub(crate) fn say_error(error: &dyn std::error::Error) {
-    say(with_causes(error));
+    let text = with_causes(error);
+    say(&text);
+    if let Some(todo) = todo(&text) {
+        say(todo);
+    }
+}
+
+/// What to look at when a server cannot be reached: its library only tells what happened.
+pub(crate) fn todo(text: &str) -> Option<&'static str> {
+    text.contains("cannot connect to ").then_some(
+        "does the server run, with this address and port, and may this host reach it? Once it does, \
+         `lockctl doctor` checks the rest",
+    )
 }
 
 /// An error with all its causes, each once: some errors tell their cause themselves.

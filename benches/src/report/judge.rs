@@ -362,6 +362,7 @@ mod tests {
             ours: spread(ours),
             floor: Some(spread(floor)),
             asked: None,
+            in_runtime: None,
             logged: (None, None),
         };
         Results { versus: vec![row], ..Results::default() }

@@ -6,7 +6,7 @@ use super::judge::judge_runs;
 use super::pictures::Picture;
 use super::reasons;
 use super::table::Table;
-use crate::results::{Compared, Machine, Restart, Results, Spread, number, time};
+use crate::results::{Compared, Machine, Restart, Results, Spread, Versus, number, time};
 
 /// How far ahead another approach has to be for it to be told: less is noise.
 const AHEAD: f64 = 1.1;
@@ -90,16 +90,22 @@ fn threads(results: &Results) -> String {
     if let Some(alone) = results.without_a_store() {
         let _ = write!(text, " With the cell in memory these take {}.", time(alone.ours.p50));
     }
-    let asked = results.versus.iter().filter_map(|row| {
-        let more = row.asked?.p50 - row.floor?.p50;
-        Some(format!("{} {}", row.store, time(more.max(0.0))))
-    });
-    let asked: Vec<_> = asked.collect();
+    let rows = results.versus.iter().filter(|row| row.holds == 0 && row.operation == "acquire");
+    let more = |of: fn(&Versus) -> Option<Spread>| {
+        let rows = rows.clone().filter_map(move |row| {
+            let (all, floor) = (of(row)?.p50, row.floor?.p50);
+            Some(format!("{} {:.2} ×, {}", row.store, all / floor, time((all - floor).max(0.0))))
+        });
+        rows.collect::<Vec<_>>().join("; ")
+    };
+    let (asked, in_runtime) = (more(|row| row.asked), more(|row| row.in_runtime));
     if !asked.is_empty() {
-        let asked = asked.join(", ");
         let _ = write!(
             text,
-            " The bare swap itself, asked for by another thread that waits for it, takes more by: {asked}."
+            " Tried in the same run, as times of the bare swap and time more: the bare swap itself, asked \
+             for by another thread that waits for it: {asked}. And acquire with the driver in the \
+             runtime of who asks (`in_current_runtime`), where a runtime that is blocked costs the \
+             lease: {in_runtime}."
         );
     }
     text
@@ -296,7 +302,8 @@ fn details(results: &Results) -> String {
         "more",
         "p50",
         "bare p50",
-        "by a thread",
+        "bare, by a thread",
+        "p50 without one",
         "p99",
         "bare p99",
         "logged",
@@ -315,6 +322,7 @@ fn details(results: &Results) -> String {
             time(row.ours.p50),
             bare(|floor| floor.p50),
             row.asked.map_or_else(gap, |asked| time(asked.p50)),
+            row.in_runtime.map_or_else(gap, |ours| time(ours.p50)),
             time(row.ours.p99),
             bare(|floor| floor.p99),
             match row.logged {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Moment;
-use super::actor::{Actor, Cached, Extra, What};
+use super::actor::{Actor, Cached};
 use super::entry::State;
+use super::extra::{Extra, What};
 use crate::backend::Version;
 use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};

@@ -6,9 +6,10 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::Look;
-use super::actor::{Actor, Done, Extra, Io, Turn, What};
+use super::actor::{Actor, Done, Io, Turn};
 use super::batch::{Batch, Build};
 use super::entry::State;
+use super::extra::{Extra, What};
 use crate::backend::{BackendError, BackendErrorKind, Swap};
 use crate::error::{HoldError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
-use super::actor::{Actor, Closing, Extra, What};
+use super::actor::{Actor, Closing};
 use super::entry::{DoneReply, Entry, State};
+use super::extra::{Extra, What};
 use super::pace::Gather;
 use super::{Command, Moment};
 use crate::error::{AcquireError, StoreError};

@@ -10,6 +10,7 @@ mod batch;
 mod calls;
 mod commands;
 mod entry;
+mod extra;
 mod judge;
 mod lease;
 mod pace;

@@ -3,9 +3,10 @@
 use tokio::time::Instant;
 
 use super::Moment;
-use super::actor::{Actor, Cached, Extra, What};
+use super::actor::{Actor, Cached};
 use super::batch::{Act, Batch, Draft};
 use super::entry::{State, locks_text};
+use super::extra::{Extra, What};
 use super::pace::Gather;
 use crate::backend::{BackendError, Version};
 use crate::error::{AcquireError, StoreError};

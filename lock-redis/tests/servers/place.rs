@@ -3,6 +3,7 @@
 
 use std::env;
 use std::error::Error as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Locks, Swap, Version};
@@ -52,10 +53,26 @@ pub(crate) fn everywhere(lines: &[&str], test: impl AsyncFn(&Place)) {
 /// Runs a test for every kind of server.
 pub(crate) fn each(test: impl AsyncFn(RedisKind)) {
     for kind in RedisKind::ALL {
-        println!("on {kind}");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("the system has what a runtime needs").block_on(test(kind));
+        run(kind, &test);
     }
+}
+
+/// Side by side: what takes long because servers wait.
+pub(crate) fn each_at_once(test: impl AsyncFn(RedisKind) + Sync) {
+    thread::scope(|scope| {
+        for kind in RedisKind::ALL {
+            scope.spawn({
+                let test = &test;
+                move || run(kind, test)
+            });
+        }
+    });
+}
+
+fn run(kind: RedisKind, test: &impl AsyncFn(RedisKind)) {
+    println!("on {kind}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("the system has what a runtime needs").block_on(test(kind));
 }
 
 /// A server that cannot be had here is passed over, save where everything has to be there.

@@ -3,7 +3,7 @@
 use lock_core::{BackendErrorKind as Kind, LockBackend, Locks};
 use lock_servers::{RedisKind, RedisServer};
 
-use crate::place::{backend, each, expect, on, unless_missing, until};
+use crate::place::{backend, each, each_at_once, expect, on, unless_missing, until};
 use crate::replicas::replica_of;
 use crate::support::call;
 
@@ -51,7 +51,7 @@ impl Watched {
 
 #[test]
 fn holders_keep_their_locks_over_a_failover() {
-    each(async |kind| {
+    each_at_once(async |kind| {
         let Some(watched) = Watched::start(kind).await else { return };
         let locks = || Locks::new(backend(&watched.url("&replicas=1")));
         let (holder, other) = (locks(), locks());

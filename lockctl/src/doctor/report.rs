@@ -70,7 +70,9 @@ impl Report {
 
     /// It does not work; the error says what to do.
     pub(super) fn fail(&mut self, check: &'static str, error: &dyn Error, exit: Exit) {
-        self.add(check, Verdict::Fail, notice::with_causes(error), None, exit);
+        let text = notice::with_causes(error);
+        let todo = notice::todo(&text).map(String::from);
+        self.add(check, Verdict::Fail, text, todo, exit);
     }
 
     /// It does not work.

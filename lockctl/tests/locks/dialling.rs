@@ -44,5 +44,8 @@ fn a_store_is_reached_by_the_address_that_works_or_each_is_named() {
     for word in ["[2001:db8::66]", "192.0.2.66", "[2001:db8::77]", "[2001:db8:1::1]", "no answer"] {
         assert!(stderr(&output).contains(word), "no {word} in {}", stderr(&output));
     }
+    let told = stderr(&output);
+    assert_eq!(told.matches("://").count(), 1, "the store is named once: {told}");
+    assert!(told.contains("does the server run"), "what to do: {told}");
     drop(holder);
 }

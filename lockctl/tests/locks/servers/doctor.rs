@@ -109,6 +109,7 @@ fn what_is_not_there_fails_as_elsewhere() {
     drop(nobody);
     let text = doctor(&scene, &format!("mysql://u:s3cr3t@127.0.0.1:{port}/db"), 69);
     has(&text, "FAIL connect ");
+    has(&text, "does the server run, with this address and port");
     assert_secret(&text);
 }
 
