@@ -44,7 +44,7 @@ struct Arguments {
     /// Fewer samples, and fewer stores where a figure is about one of them.
     #[arg(long)]
     quick: bool,
-    /// So many runs, one after the other.
+    /// So many runs, one after the other; all but the last are of the figures alone.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
     /// Writes a report into this folder: a page, its plots, and all results as data.
@@ -93,7 +93,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
 async fn measure_all(arguments: &Arguments) -> Result<Results, Failure> {
     let mut earlier = Vec::new();
     for _ in 1..arguments.runs {
-        earlier.push(run::run(arguments).await?);
+        earlier.push(run::run(arguments, true).await?);
     }
-    Ok(Results { earlier, ..run::run(arguments).await? })
+    Ok(Results { earlier, ..run::run(arguments, false).await? })
 }

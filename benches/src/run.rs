@@ -31,17 +31,23 @@ pub(crate) const FIGURES: [&str; 10] = [
 /// A run that goes on.
 struct Run<'a> {
     arguments: &'a Arguments,
+    /// Only what the figures are judged by.
+    is_brief: bool,
     stores: Vec<Store>,
     peers: Option<PathBuf>,
     lockctl: Option<PathBuf>,
     results: Results,
 }
 
-/// Measures what was asked for, and prints it as it comes.
-pub(crate) async fn run(arguments: &Arguments) -> Result<Results, Failure> {
+/// Measures what was asked for, and prints it as it comes. If it is brief, no more than the figures are
+/// judged by.
+pub(crate) async fn run(arguments: &Arguments, is_brief: bool) -> Result<Results, Failure> {
     let begin = Instant::now();
-    let mut run = Run::start(arguments).await?;
+    let mut run = Run::start(arguments, is_brief).await?;
     for figure in FIGURES {
+        if is_brief && figure == "approaches" {
+            continue;
+        }
         if !arguments.figures.is_empty() && !arguments.figures.iter().any(|name| name == figure) {
             continue;
         }
@@ -64,7 +70,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Results, Failure> {
 }
 
 impl<'a> Run<'a> {
-    async fn start(arguments: &'a Arguments) -> Result<Self, Failure> {
+    async fn start(arguments: &'a Arguments, is_brief: bool) -> Result<Self, Failure> {
         let quick = arguments.quick;
         let mut results = Results { quick, machine: machine::look()?, ..Results::default() };
         let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
@@ -94,7 +100,7 @@ impl<'a> Run<'a> {
                 results.missing.push(format!("{what}: it was not built"));
             }
         }
-        Ok(Self { arguments, stores, peers, lockctl, results })
+        Ok(Self { arguments, is_brief, stores, peers, lockctl, results })
     }
 
     /// The one number, or the other in a quick run.
@@ -104,8 +110,8 @@ impl<'a> Run<'a> {
 
     /// The stores of a figure that is about one of them, and in a full run the others too.
     fn chiefly(&self, name: &str) -> impl Iterator<Item = &Store> {
-        let quick = self.arguments.quick;
-        self.stores.iter().filter(move |store| !quick || store.name == name)
+        let is_alone = self.arguments.quick || self.is_brief;
+        self.stores.iter().filter(move |store| !is_alone || store.name == name)
     }
 
     async fn single(&mut self) -> Result<(), Failure> {

@@ -46,7 +46,7 @@ enum Task {
         /// Few samples: within two minutes, once all is built.
         #[arg(long)]
         quick: bool,
-        /// So many runs, one after the other: a full one takes a quarter of an hour.
+        /// So many runs, one after the other; all but the last are of the figures alone.
         #[arg(long, default_value_t = 1, value_name = "N")]
         runs: u8,
         /// The folder of the report, instead of `benches/report`.

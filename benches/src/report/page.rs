@@ -293,46 +293,7 @@ fn details(results: &Results) -> String {
             let _ = write!(text, "\n### {title}\n\n{table}");
         }
     };
-    let mut table = Table::new([
-        "store",
-        "",
-        "holds",
-        "bytes",
-        "× bare",
-        "more",
-        "p50",
-        "bare p50",
-        "bare, by a thread",
-        "p50 without one",
-        "p99",
-        "bare p99",
-        "logged",
-    ]);
-    for row in &results.versus {
-        let gap = || "–".to_owned();
-        let bare = |of: fn(Spread) -> f64| row.floor.map_or_else(gap, |floor| time(of(floor)));
-        let above = row.above();
-        table.add([
-            row.store.clone(),
-            row.operation.clone(),
-            row.holds.to_string(),
-            row.bytes.to_string(),
-            above.map_or_else(gap, |(times, _)| format!("{times:.2}")),
-            above.map_or_else(gap, |(_, more)| time(more.max(0.0))),
-            time(row.ours.p50),
-            bare(|floor| floor.p50),
-            row.asked.map_or_else(gap, |asked| time(asked.p50)),
-            row.in_runtime.map_or_else(gap, |ours| time(ours.p50)),
-            time(row.ours.p99),
-            bare(|floor| floor.p99),
-            match row.logged {
-                (None, _) => gap(),
-                (Some(main), None) => main.to_string(),
-                (Some(main), Some(binary)) => format!("{main} + {binary}"),
-            },
-        ]);
-    }
-    section("One client against the floor", table);
+    section("One client against the floor", against_the_floor(results));
     let mut table =
         Table::new(["store", "help of the host", "after", "p50", "p99", "max", "samples"]);
     for row in &results.hand_off {
@@ -392,6 +353,49 @@ fn details(results: &Results) -> String {
     }
     section("Command lines", table);
     text
+}
+
+fn against_the_floor(results: &Results) -> Table {
+    let mut table = Table::new([
+        "store",
+        "",
+        "holds",
+        "bytes",
+        "× bare",
+        "more",
+        "p50",
+        "bare p50",
+        "bare, by a thread",
+        "p50 without one",
+        "p99",
+        "bare p99",
+        "logged",
+    ]);
+    for row in &results.versus {
+        let gap = || "–".to_owned();
+        let bare = |of: fn(Spread) -> f64| row.floor.map_or_else(gap, |floor| time(of(floor)));
+        let above = row.above();
+        table.add([
+            row.store.clone(),
+            row.operation.clone(),
+            row.holds.to_string(),
+            row.bytes.to_string(),
+            above.map_or_else(gap, |(times, _)| format!("{times:.2}")),
+            above.map_or_else(gap, |(_, more)| time(more.max(0.0))),
+            time(row.ours.p50),
+            bare(|floor| floor.p50),
+            row.asked.map_or_else(gap, |asked| time(asked.p50)),
+            row.in_runtime.map_or_else(gap, |ours| time(ours.p50)),
+            time(row.ours.p99),
+            bare(|floor| floor.p99),
+            match row.logged {
+                (None, _) => gap(),
+                (Some(main), None) => main.to_string(),
+                (Some(main), Some(binary)) => format!("{main} + {binary}"),
+            },
+        ]);
+    }
+    table
 }
 
 /// Three cells and what samples say.
