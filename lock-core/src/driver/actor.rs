@@ -468,6 +468,7 @@ async fn sleep_until(wake: Option<Instant>) {
 mod tests {
     use super::*;
     use crate::driver::Deadline;
+    use crate::ids::ClientId;
     use crate::process::ProcessSet;
 
     #[tokio::test]
