@@ -8,11 +8,11 @@ mod disk;
 
 use std::cell::RefCell;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use super::*;
-use disk::{Disk, Inner, NAMES, Reply, Scan, Seen};
+use disk::{Disk, Entries, Inner, NAMES, Reply, Scan, Seen};
 
 /// What a client does: it loads, and swaps from what it knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
