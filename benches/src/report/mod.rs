@@ -40,9 +40,12 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<(), Failure> {
 pub(crate) fn summarize(results: &Results, page: &Path) -> Result<(), Failure> {
     let text = fs::read_to_string(page)?;
     let mut table = page::summary(results);
-    if results.quick {
-        table = format!("Of a quick run, with few samples.\n\n{table}");
-    }
+    let told = match (results.quick, results.runs().count()) {
+        (true, _) => "Of a quick run, with few samples.\n\n".into(),
+        (false, 1) => String::new(),
+        (false, runs) => format!("Of {runs} runs, one after the other.\n\n"),
+    };
+    table.insert_str(0, &told);
     let replaced = between_marks(&text, &table)
         .ok_or_else(|| format!("{} has no lines {MARKS:?}", page.display()))?;
     Ok(fs::write(page, replaced)?)
