@@ -88,6 +88,8 @@ impl LocksBuilder {
     }
 
     /// Sets how long to wait for a store that does not answer, 30 s by default.
+    ///
+    /// A request waits as long as its own time limit, if that is longer.
     pub fn store_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

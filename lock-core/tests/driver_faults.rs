@@ -332,6 +332,26 @@ async fn a_waiter_whose_time_is_over_while_the_store_is_away_hears_of_the_store(
     world.until_empty().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_longer_limit_of_its_own_outlasts_a_store_that_is_away() {
+    let world = World::new();
+    let (builder, faults) = world.builder();
+    let locks = builder.store_patience(3 * SECOND).build();
+    faults.set_unavailable(true);
+    let (unlimited, longer, ()) =
+        tokio::join!(locks.acquire("a"), locks.acquire_timeout("b", 20 * SECOND), async {
+            sleep(10 * SECOND).await;
+            faults.set_unavailable(false);
+        });
+    assert!(matches!(unlimited, Err(AcquireError::Store(_))), "{unlimited:?}");
+    longer.unwrap().release().await.unwrap();
+    faults.set_unavailable(true);
+    let begin = Instant::now();
+    let error = locks.acquire_timeout("b", 20 * SECOND).await.unwrap_err();
+    assert!(matches!(&error, AcquireError::Store(e) if e.is_unreachable()), "{error:?}");
+    assert!(begin.elapsed() < 30 * SECOND);
+}
+
 /// A time limit belongs to the request, not to the hold that it became.
 #[tokio::test(start_paused = true)]
 async fn a_release_has_all_its_patience() {

@@ -27,7 +27,7 @@ use crate::process::{DeathWatch, Process};
 use crate::table::{ClientInfo, LockTable, Post, Verdict};
 
 /// How long after its own time limit a request still waits for a store that is silent.
-const SLACK: Duration = Duration::from_secs(2);
+pub(super) const SLACK: Duration = Duration::from_secs(2);
 /// How long holders sleep at most, so that a suspended host finds out soon after it wakes.
 const NAP_MAX: Duration = Duration::from_secs(5);
 /// Bells are not answered more often than this.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::Instant;
 
-use super::actor::{Actor, Closing};
+use super::actor::{Actor, Closing, SLACK};
 use super::entry::{DoneReply, Entry, State};
 use super::extra::{Extra, What};
 use super::pace::Gather;
@@ -25,6 +25,9 @@ impl Actor {
             Command::Acquire { acquire, timeout, began, reply } => {
                 let number = acquire.id.number;
                 let deadline = timeout.and_then(|timeout| began.checked_add(timeout));
+                // Who is ready to wait for longer is so for the store too.
+                let own = deadline.and_then(|deadline| deadline.checked_add(SLACK));
+                let patience = own.map_or(patience, |own| patience.max(own));
                 let mut entry = Entry::new(acquire, self.next_moment(), deadline, patience, reply);
                 if self.closing.is_some() {
                     entry.refuse(AcquireError::Closed);

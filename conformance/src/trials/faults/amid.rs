@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::assert_clean;
 use crate::scene::{LIVENESS, Scene};
 use crate::trial::{Failure, Verdict};
-use crate::worker::{Held, Order, Report, Worker};
+use crate::worker::{Held, Order, Report, Worker, WorkerOptions};
 
 const WORKERS: u64 = 16;
 const LOCKS: [&str; 3] = ["app/one", "app/two", "app"];
@@ -80,7 +80,9 @@ pub(super) fn amid_load(
     referee.keeps("steady", guard.fence());
     let work = |number: u64| -> Verdict {
         let mut random = scene.random(number);
-        let mut worker = scene.worker(&format!("worker {number}"))?;
+        // Some clusters take half a minute to give up a node, as long as requests wait by default.
+        let options = WorkerOptions::new(&format!("worker {number}")).patience(LIVENESS);
+        let mut worker = scene.worker_with(&options)?;
         let mut kept: Vec<Held> = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let lock = LOCKS[random.usize(..LOCKS.len())];
