@@ -15,6 +15,7 @@ pub(crate) struct Results {
     /// Stores by their names, with their versions.
     pub(crate) stores: Vec<(String, String)>,
     pub(crate) versus: Vec<Versus>,
+    pub(crate) parts: Vec<Parts>,
     pub(crate) tasks: Vec<Tasks>,
     pub(crate) many: Vec<Many>,
     pub(crate) hand_off: Vec<HandOff>,
@@ -79,14 +80,22 @@ pub(crate) struct Versus {
     pub(crate) ours: Spread,
     /// None where there is nothing below us: the cell is in memory.
     pub(crate) floor: Option<Spread>,
-    /// The floor when another thread asks for it.
-    #[serde(default)]
-    pub(crate) asked: Option<Spread>,
-    /// Ours with the driver in the runtime of who asks, and no thread of its own.
-    #[serde(default)]
-    pub(crate) in_runtime: Option<Spread>,
     /// Bytes a swap adds to the redo log or append-only file, and to the binary log.
     pub(crate) logged: (Option<u64>, Option<u64>),
+}
+
+/// What an acquire consists of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Parts {
+    pub(crate) store: String,
+    /// The floor of an acquire.
+    pub(crate) bare: Spread,
+    /// The same by the backend, and nothing above it.
+    pub(crate) cell: Spread,
+    /// The bare one when another thread asks for it and waits.
+    pub(crate) asked: Spread,
+    /// Acquire with the driver in the runtime of who asks.
+    pub(crate) in_runtime: Spread,
 }
 
 /// Tasks of one process, each with a lock of its own.

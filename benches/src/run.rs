@@ -119,6 +119,9 @@ impl<'a> Run<'a> {
         for store in &self.stores {
             keep(&mut self.results.versus, versus::measure(store, 0, count).await?);
         }
+        for store in &self.stores {
+            keep(&mut self.results.parts, [versus::measure_parts(store, count / 2).await?]);
+        }
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use crate::results::{
-    Command, Compared, Contention, HandOff, Many, Recovery, Rest, Tasks, Versus, Waiting, number,
-    time,
+    Command, Compared, Contention, HandOff, Many, Parts, Recovery, Rest, Tasks, Versus, Waiting,
+    number, time,
 };
 
 /// How processes of one host hear of each other.
@@ -20,6 +20,16 @@ impl Display for Versus {
             write!(f, "; bare {floor}; {times:.2} times, {} more", time(more.max(0.0)))?;
         }
         Ok(())
+    }
+}
+
+impl Display for Parts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Self { store, bare, cell, asked, in_runtime } = self;
+        let all = [bare, cell, asked, in_runtime];
+        let [bare, cell, asked, ours] = all.map(|spread| time(spread.p50));
+        write!(f, "{store}, bare {bare}, by the backend {cell}, by a thread {asked}; ")?;
+        write!(f, "acquire without a thread {ours}")
     }
 }
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use lock_bench_worker::Failure;
-use lock_core::{Guard, LockBackend, Locks, MemoryBackend};
+use lock_core::{Guard, LockBackend, Locks, MemoryBackend, Swap, Version};
 
 use crate::floor::{Elsewhere, Floor, Site};
-use crate::results::{Spread, Versus};
+use crate::results::{Parts, Spread, Versus};
 use crate::store::{Store, backend, locks};
 
 /// What is measured.
@@ -33,20 +33,14 @@ pub(crate) async fn measure(
     let cell = backend(&url)?;
     let [held, free] = contents(&own, &*cell).await?;
     let mut floor = Floor::new(Site::new(store), &free).await?;
-    let (held, elsewhere) = (Arc::<str>::from(held), Elsewhere::start(store, &free)?);
-    // What the thread of the driver costs is looked at where nobody holds anything.
-    let inline = match holds {
-        0 => Some(Locks::builder(backend(&store.fresh())?).in_current_runtime().build()),
-        _ => None,
-    };
     let mut counters = store.counters().await?;
     let before = match &mut counters {
         Some(counters) => Some(counters.logged().await?),
         None => None,
     };
-    let mut samples = [const { Vec::new() }; 6];
+    let mut samples = [const { Vec::new() }; 4];
     for index in 0..count + WARM_UP {
-        let mut now = [Duration::ZERO; 6];
+        let mut now = [Duration::ZERO; 4];
         now[1] = floor.swap(&held).await?;
         let start = Instant::now();
         let guard = own.acquire(NAME).await?;
@@ -55,30 +49,20 @@ pub(crate) async fn measure(
         let start = Instant::now();
         guard.release().await?;
         now[2] = start.elapsed();
-        if let Some(inline) = &inline {
-            now[4] = elsewhere.swap(&held).await?;
-            let start = Instant::now();
-            let guard = inline.acquire(NAME).await?;
-            now[5] = start.elapsed();
-            guard.release().await?;
-        }
         if index >= WARM_UP {
             samples.iter_mut().zip(now).for_each(|(samples, one)| samples.push(one));
         }
     }
     let mut logged = (None, None);
     if let (Some(counters), Some(before)) = (&mut counters, before) {
-        let swaps = if inline.is_some() { 7 } else { 4 } * (count + WARM_UP) as u64;
+        let swaps = 4 * (count + WARM_UP) as u64;
         let (main, binary) = counters.logged().await?.since(&before);
         logged = (main.map(|bytes| bytes / swaps), binary.map(|bytes| bytes / swaps));
     }
     drop(guards);
     others.close().await?;
     own.close().await?;
-    if let Some(inline) = &inline {
-        inline.close().await?;
-    }
-    let [acquire, bare_acquire, release, bare_release, asked, in_runtime] = samples.map(Spread::of);
+    let [acquire, bare_acquire, release, bare_release] = samples.map(Spread::of);
     let row = |operation: &str, data: &str, ours, floor| Versus {
         store: store.name.into(),
         operation: operation.into(),
@@ -86,11 +70,48 @@ pub(crate) async fn measure(
         bytes: data.len(),
         ours,
         floor: Some(floor),
-        asked: (inline.is_some() && operation == "acquire").then_some(asked),
-        in_runtime: (inline.is_some() && operation == "acquire").then_some(in_runtime),
         logged,
     };
     Ok([row("acquire", &held, acquire, bare_acquire), row("release", &free, release, bare_release)])
+}
+
+/// What an acquire consists of: the bare swap, that of the backend, the bare one asked of another thread,
+/// and acquire with the driver in the runtime of who asks; in turns, each with a cell of its own.
+pub(crate) async fn measure_parts(store: &Store, count: usize) -> Result<Parts, Failure> {
+    let url = store.fresh();
+    let inline = Locks::builder(backend(&url)?).in_current_runtime().build();
+    let [held, _] = contents(&inline, &*backend(&url)?).await?;
+    let data: Arc<str> = held.into();
+    let mut floor = Floor::new(Site::new(store), &data).await?;
+    let elsewhere = Elsewhere::start(store, &data)?;
+    let cell = backend(&store.fresh())?;
+    let mut version = cell.load().await?.version;
+    let mut samples = [const { Vec::new() }; 4];
+    for index in 0..count + WARM_UP {
+        let bare = floor.swap(&data).await?;
+        let next = Version(version.0 + 1);
+        let start = Instant::now();
+        let swap = cell.compare_and_swap(version, next, data.as_bytes()).await?;
+        let alone = start.elapsed();
+        if swap != Swap::Swapped {
+            return Err("a cell of its own has changed".into());
+        }
+        version = next;
+        let asked = elsewhere.swap(&data).await?;
+        let start = Instant::now();
+        let guard = inline.acquire(NAME).await?;
+        let acquire = start.elapsed();
+        guard.release().await?;
+        if index >= WARM_UP {
+            samples
+                .iter_mut()
+                .zip([bare, alone, asked, acquire])
+                .for_each(|(all, one)| all.push(one));
+        }
+    }
+    inline.close().await?;
+    let [bare, cell, asked, in_runtime] = samples.map(Spread::of);
+    Ok(Parts { store: store.name.into(), bare, cell, asked, in_runtime })
 }
 
 /// What the table and the driver cost by themselves: the cell is in memory.
@@ -122,8 +143,6 @@ pub(crate) async fn measure_memory(holds: usize, count: usize) -> Result<[Versus
         bytes: data.len(),
         ours,
         floor: None,
-        asked: None,
-        in_runtime: None,
         logged: (None, None),
     };
     Ok([row("acquire", &held, acquire), row("release", &free, release)])

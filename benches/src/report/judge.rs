@@ -361,8 +361,6 @@ mod tests {
             bytes: 100,
             ours: spread(ours),
             floor: Some(spread(floor)),
-            asked: None,
-            in_runtime: None,
             logged: (None, None),
         };
         Results { versus: vec![row], ..Results::default() }

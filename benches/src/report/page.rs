@@ -6,7 +6,7 @@ use super::judge::judge_runs;
 use super::pictures::Picture;
 use super::reasons;
 use super::table::Table;
-use crate::results::{Compared, Machine, Restart, Results, Spread, Versus, number, time};
+use crate::results::{Compared, Machine, Parts, Restart, Results, Spread, number, time};
 
 /// How far ahead another approach has to be for it to be told: less is noise.
 const AHEAD: f64 = 1.1;
@@ -75,7 +75,7 @@ fn figures(results: &Results) -> String {
             why => {
                 let _ = write!(text, ". What is in the way: {why}.");
                 if verdict.figure == "P1" {
-                    text += &threads(results);
+                    text += &parts(results);
                 }
                 text += "\n";
             }
@@ -84,28 +84,32 @@ fn figures(results: &Results) -> String {
     text
 }
 
-/// What the driver and its thread cost by themselves.
-fn threads(results: &Results) -> String {
+/// What the parts of an acquire cost by themselves.
+fn parts(results: &Results) -> String {
     let mut text = String::new();
     if let Some(alone) = results.without_a_store() {
-        let _ = write!(text, " With the cell in memory these take {}.", time(alone.ours.p50));
+        let _ = write!(
+            text,
+            " With the cell in memory, again and again, these take {}.",
+            time(alone.ours.p50)
+        );
     }
-    let rows = results.versus.iter().filter(|row| row.holds == 0 && row.operation == "acquire");
-    let more = |of: fn(&Versus) -> Option<Spread>| {
-        let rows = rows.clone().filter_map(move |row| {
-            let (all, floor) = (of(row)?.p50, row.floor?.p50);
-            Some(format!("{} {:.2} ×, {}", row.store, all / floor, time((all - floor).max(0.0))))
+    let more = |of: fn(&Parts) -> Spread| {
+        let rows = results.parts.iter().map(|row| {
+            let (all, floor) = (of(row).p50, row.bare.p50);
+            format!("{} {:.2} ×, {}", row.store, all / floor, time((all - floor).max(0.0)))
         });
         rows.collect::<Vec<_>>().join("; ")
     };
-    let (asked, in_runtime) = (more(|row| row.asked), more(|row| row.in_runtime));
-    if !asked.is_empty() {
+    if !results.parts.is_empty() {
+        let [cell, asked, ours] =
+            [more(|row| row.cell), more(|row| row.asked), more(|row| row.in_runtime)];
         let _ = write!(
             text,
-            " Tried in the same run, as times of the bare swap and time more: the bare swap itself, asked \
-             for by another thread that waits for it: {asked}. And acquire with the driver in the \
-             runtime of who asks (`in_current_runtime`), where a runtime that is blocked costs the \
-             lease: {in_runtime}."
+            " Its parts, in turns in the same run, as times of the bare swap and time more. The swap of the \
+             backend alone: {cell}. The bare swap, asked for by another thread that waits for it: \
+             {asked}. Acquire with the driver in the runtime of who asks (`in_current_runtime`), where a \
+             runtime that is blocked would cost the lease: {ours}."
         );
     }
     text
@@ -357,18 +361,7 @@ fn details(results: &Results) -> String {
 
 fn against_the_floor(results: &Results) -> Table {
     let mut table = Table::new([
-        "store",
-        "",
-        "holds",
-        "bytes",
-        "× bare",
-        "more",
-        "p50",
-        "bare p50",
-        "bare, by a thread",
-        "p50 without one",
-        "p99",
-        "bare p99",
+        "store", "", "holds", "bytes", "× bare", "more", "p50", "bare p50", "p99", "bare p99",
         "logged",
     ]);
     for row in &results.versus {
@@ -384,8 +377,6 @@ fn against_the_floor(results: &Results) -> Table {
             above.map_or_else(gap, |(_, more)| time(more.max(0.0))),
             time(row.ours.p50),
             bare(|floor| floor.p50),
-            row.asked.map_or_else(gap, |asked| time(asked.p50)),
-            row.in_runtime.map_or_else(gap, |ours| time(ours.p50)),
             time(row.ours.p99),
             bare(|floor| floor.p99),
             match row.logged {
