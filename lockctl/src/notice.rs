@@ -16,9 +16,12 @@ pub(crate) fn say_error(error: &dyn std::error::Error) {
     }
 }
 
-/// What to look at when a server cannot be reached: its library only tells what happened.
+/// What to look at when a server cannot be reached: the system only tells what happened. What a server
+/// answers, such as that it knows no such user, has its own advice.
 pub(crate) fn todo(text: &str) -> Option<&'static str> {
-    text.contains("cannot connect to ").then_some(
+    let (_, why) = text.split_once("cannot connect to ")?;
+    let is_of_the_way = ["os error", "no answer within"].iter().any(|word| why.contains(word));
+    is_of_the_way.then_some(
         "does the server run, with this address and port, and may this host reach it? Once it does, \
          `lockctl doctor` checks the rest",
     )
@@ -39,4 +42,18 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::todo;
+
+    #[test]
+    fn only_who_is_not_reached_is_to_be_looked_for() {
+        let why = |why: &str| todo(&format!("cannot connect to mysql://db/shop: {why}")).is_some();
+        assert!(why("error communicating with database: Connection refused (os error 111)"));
+        assert!(why("cannot reach db: 192.0.2.5:3306: no answer within 10.0 s"));
+        assert!(!why("1045 (28000): Access denied for user: check user, password and host"));
+        assert!(todo("cannot write to mysql://db/shop: no answer within 5.0 s").is_none());
+    }
 }

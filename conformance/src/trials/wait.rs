@@ -1,6 +1,5 @@
 //! Waiting for what has to come: by polling, and not for ever.
 
-use std::env;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -8,15 +7,10 @@ use tokio::time::{sleep, timeout};
 use crate::scene::LIVENESS;
 use crate::trial::{Failure, Verdict};
 
-/// So many seconds instead of [`LIVENESS`]: for stores that are known to be broken, whose trials have
-/// nothing to wait for.
-const HOPELESS: &str = "LOCK_CONFORMANCE_HOPELESS_SECONDS";
-
 /// Waits, but not for ever.
 pub(super) async fn within<F: Future>(what: &str, future: F) -> Result<F::Output, Failure> {
     let late = |_| Failure::failed(format!("{what} takes for ever"));
-    let chosen = env::var(HOPELESS).ok().and_then(|text| text.parse().ok());
-    timeout(chosen.map_or(LIVENESS, Duration::from_secs), future).await.map_err(late)
+    timeout(LIVENESS, future).await.map_err(late)
 }
 
 /// Looks again and again until it is so.
