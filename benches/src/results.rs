@@ -84,18 +84,16 @@ pub(crate) struct Versus {
     pub(crate) logged: (Option<u64>, Option<u64>),
 }
 
-/// What an acquire consists of.
+/// What an acquire consists of: each part, and the bare swap in turns with it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Parts {
     pub(crate) store: String,
-    /// The floor of an acquire.
-    pub(crate) bare: Spread,
-    /// The same by the backend, and nothing above it.
-    pub(crate) cell: Spread,
+    /// The swap by the backend, and nothing above it.
+    pub(crate) cell: [Spread; 2],
     /// The bare one when another thread asks for it and waits.
-    pub(crate) asked: Spread,
+    pub(crate) asked: [Spread; 2],
     /// Acquire with the driver in the runtime of who asks.
-    pub(crate) in_runtime: Spread,
+    pub(crate) in_runtime: [Spread; 2],
 }
 
 /// Tasks of one process, each with a lock of its own.

@@ -25,10 +25,11 @@ impl Display for Versus {
 
 impl Display for Parts {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { store, bare, cell, asked, in_runtime } = self;
-        let all = [bare, cell, asked, in_runtime];
-        let [bare, cell, asked, ours] = all.map(|spread| time(spread.p50));
-        write!(f, "{store}, bare {bare}, by the backend {cell}, by a thread {asked}; ")?;
+        let Self { store, cell, asked, in_runtime } = self;
+        let all = [cell, asked, in_runtime];
+        let [cell, asked, ours] =
+            all.map(|pair| pair.map(|spread| time(spread.p50)).join(" and bare "));
+        write!(f, "{store}: by the backend {cell}; by a thread {asked}; ")?;
         write!(f, "acquire without a thread {ours}")
     }
 }

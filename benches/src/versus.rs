@@ -75,43 +75,50 @@ pub(crate) async fn measure(
     Ok([row("acquire", &held, acquire, bare_acquire), row("release", &free, release, bare_release)])
 }
 
-/// What an acquire consists of: the bare swap, that of the backend, the bare one asked of another thread,
-/// and acquire with the driver in the runtime of who asks; in turns, each with a cell of its own.
+/// What an acquire consists of, each in turns with the bare swap, on cells of their own: the swap of the
+/// backend, the bare one asked of another thread, and acquire with the driver in the runtime of who asks.
 pub(crate) async fn measure_parts(store: &Store, count: usize) -> Result<Parts, Failure> {
-    let url = store.fresh();
-    let inline = Locks::builder(backend(&url)?).in_current_runtime().build();
-    let [held, _] = contents(&inline, &*backend(&url)?).await?;
+    let inline = Locks::builder(backend(&store.fresh())?).in_current_runtime().build();
+    let own = store.fresh();
+    let [held, _] = contents(&locks(&own, true)?, &*backend(&own)?).await?;
     let data: Arc<str> = held.into();
     let mut floor = Floor::new(Site::new(store), &data).await?;
     let elsewhere = Elsewhere::start(store, &data)?;
     let cell = backend(&store.fresh())?;
     let mut version = cell.load().await?.version;
-    let mut samples = [const { Vec::new() }; 4];
-    for index in 0..count + WARM_UP {
-        let bare = floor.swap(&data).await?;
-        let next = Version(version.0 + 1);
-        let start = Instant::now();
-        let swap = cell.compare_and_swap(version, next, data.as_bytes()).await?;
-        let alone = start.elapsed();
-        if swap != Swap::Swapped {
-            return Err("a cell of its own has changed".into());
-        }
-        version = next;
-        let asked = elsewhere.swap(&data).await?;
-        let start = Instant::now();
-        let guard = inline.acquire(NAME).await?;
-        let acquire = start.elapsed();
-        guard.release().await?;
-        if index >= WARM_UP {
-            samples
-                .iter_mut()
-                .zip([bare, alone, asked, acquire])
-                .for_each(|(all, one)| all.push(one));
+    let mut samples = [const { [Vec::new(), Vec::new()] }; 3];
+    for (part, [parts, bares]) in samples.iter_mut().enumerate() {
+        for index in 0..count + WARM_UP {
+            let bare = floor.swap(&data).await?;
+            let start = Instant::now();
+            let took = match part {
+                0 => {
+                    let next = Version(version.0 + 1);
+                    let swap = cell.compare_and_swap(version, next, data.as_bytes()).await?;
+                    if swap != Swap::Swapped {
+                        return Err("a cell of its own has changed".into());
+                    }
+                    version = next;
+                    start.elapsed()
+                }
+                1 => elsewhere.swap(&data).await?,
+                _ => {
+                    let guard = inline.acquire(NAME).await?;
+                    let took = start.elapsed();
+                    floor.swap(&data).await?; // As the release that is measured, too.
+                    guard.release().await?;
+                    took
+                }
+            };
+            if index >= WARM_UP {
+                parts.push(took);
+                bares.push(bare);
+            }
         }
     }
     inline.close().await?;
-    let [bare, cell, asked, in_runtime] = samples.map(Spread::of);
-    Ok(Parts { store: store.name.into(), bare, cell, asked, in_runtime })
+    let [cell, asked, in_runtime] = samples.map(|pair| pair.map(Spread::of));
+    Ok(Parts { store: store.name.into(), cell, asked, in_runtime })
 }
 
 /// What the table and the driver cost by themselves: the cell is in memory.

@@ -23,16 +23,18 @@ impl ClientId {
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
+
+    fn digits(self) -> [u8; CLIENT_DIGITS] {
+        std::array::from_fn(|at| {
+            let place = CLIENT_DIGITS - 1 - at;
+            DIGITS[usize::try_from(self.0 >> (5 * place) & 31).expect("less than 32")]
+        })
+    }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits: String = (0..CLIENT_DIGITS)
-            .rev()
-            .map(|place| usize::try_from(self.0 >> (5 * place) & 31).expect("less than 32"))
-            .map(|digit| char::from(DIGITS[digit]))
-            .collect();
-        f.pad(&digits)
+        f.pad(str::from_utf8(&self.digits()).expect("they are letters and digits"))
     }
 }
 
@@ -65,7 +67,13 @@ impl FromStr for ClientId {
 /// A task `9x3m0c5t1k2a.4` with a sub-task in the same client gives
 /// `9x3m0c5t1k2a.4/9x3m0c5t1k2a.7`: whoever sees a task knows all its ancestors.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(Arc<str>);
+pub struct TaskId {
+    /// Alone decides the order: a task comes directly before all that is nested in it.
+    path: Arc<str>,
+    // The last segment of the path.
+    client: ClientId,
+    number: u64,
+}
 
 impl TaskId {
     /// The deepest nesting of tasks.
@@ -77,59 +85,61 @@ impl TaskId {
     ///
     /// [`IdError`] when tasks would nest deeper than [`DEPTH_MAX`](Self::DEPTH_MAX).
     pub fn new(under: Option<&Self>, client: ClientId, number: u64) -> Result<Self, IdError> {
-        match under {
-            None => Ok(Self(format!("{client}.{number}").into())),
-            Some(under) => {
-                let path = format!("{under}/{client}.{number}");
-                if under.0.split('/').count() >= Self::DEPTH_MAX {
-                    return Err(IdError(path.into()));
-                }
-                Ok(Self(path.into()))
-            }
+        let path = match under {
+            None => format!("{client}.{number}"),
+            Some(under) => format!("{under}/{client}.{number}"),
+        };
+        if under.is_some_and(|under| under.path.split('/').count() >= Self::DEPTH_MAX) {
+            return Err(IdError(path.into()));
         }
+        Ok(Self { path: path.into(), client, number })
     }
 
     /// The whole path as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.path
     }
 
     /// The client that owns the task.
     pub fn client(&self) -> ClientId {
-        self.own().0
+        self.client
     }
 
     /// The number of the task in its client.
     pub fn number(&self) -> u64 {
-        self.own().1
+        self.number
     }
 
     /// The task that this one is nested in.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
+        let (path, _) = self.path.rsplit_once('/')?;
+        Some(Self::of(path).expect("checked when it was made"))
     }
 
     /// Tells whether `other` is this task or nested in it, at any depth.
     pub fn contains(&self, other: &Self) -> bool {
-        other.0.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let rest = other.path.strip_prefix(&*self.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The outermost task: all that share it are one family.
     pub(crate) fn family(&self) -> &str {
-        self.0.split_once('/').map_or(&*self.0, |(family, _)| family)
+        self.path.split_once('/').map_or(&*self.path, |(family, _)| family)
     }
 
-    fn own(&self) -> (ClientId, u64) {
-        let own = self.0.rsplit_once('/').map_or(&*self.0, |(_, own)| own);
-        segment(own).expect("checked when it was made")
+    /// The task with a path of which all but the last segment was checked.
+    fn of(path: &str) -> Option<Self> {
+        let own = path.rsplit_once('/').map_or(path, |(_, own)| own);
+        let (client, number) = segment(own)?;
+        Some(Self { path: path.into(), client, number })
     }
 }
 
 /// One segment of a task id, in the one way it is written.
 fn segment(text: &str) -> Option<(ClientId, u64)> {
     let (client, number) = text.split_once('.')?;
-    let value: u64 = number.parse().ok()?;
-    (value.to_string() == number).then_some((client.parse().ok()?, value))
+    let is_written_so = number == "0" || number.starts_with(|digit| matches!(digit, '1'..='9'));
+    is_written_so.then_some((client.parse().ok()?, number.parse().ok()?))
 }
 
 impl FromStr for TaskId {
@@ -138,19 +148,19 @@ impl FromStr for TaskId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let good = text.split('/').all(|s| segment(s).is_some())
             && text.split('/').count() <= Self::DEPTH_MAX;
-        if good { Ok(Self(text.into())) } else { Err(IdError(text.into())) }
+        Self::of(text).filter(|_| good).ok_or_else(|| IdError(text.into()))
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.path)
     }
 }
 
 impl fmt::Debug for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.path)
     }
 }
 
@@ -236,8 +246,11 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "x", "0123456789ab", "0123456789ab.", "0123456789ab.01", "0123456789al.1"]
-        {
+        let client = "0123456789ab";
+        assert!(format!("{client}.0").parse::<TaskId>().is_ok());
+        let numbers = ["", ".", ".01", ".00", ".+1", ".-1", ".1x", ".99999999999999999999"];
+        let bad = numbers.map(|number| format!("{client}{number}")).into_iter();
+        for text in bad.chain(["", "x", "0123456789al.1"].map(String::from)) {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
         let deep = vec!["0123456789ab.1"; TaskId::DEPTH_MAX + 1].join("/");

@@ -94,9 +94,9 @@ fn parts(results: &Results) -> String {
             time(alone.ours.p50)
         );
     }
-    let more = |of: fn(&Parts) -> Spread| {
+    let more = |of: fn(&Parts) -> [Spread; 2]| {
         let rows = results.parts.iter().map(|row| {
-            let (all, floor) = (of(row).p50, row.bare.p50);
+            let [all, floor] = of(row).map(|spread| spread.p50);
             format!("{} {:.2} ×, {}", row.store, all / floor, time((all - floor).max(0.0)))
         });
         rows.collect::<Vec<_>>().join("; ")
@@ -106,7 +106,7 @@ fn parts(results: &Results) -> String {
             [more(|row| row.cell), more(|row| row.asked), more(|row| row.in_runtime)];
         let _ = write!(
             text,
-            " Its parts, in turns in the same run, as times of the bare swap and time more. The swap of the \
+            " Its parts, each in turns with the bare swap, as times of that and time more. The swap of the \
              backend alone: {cell}. The bare swap, asked for by another thread that waits for it: \
              {asked}. Acquire with the driver in the runtime of who asks (`in_current_runtime`), where a \
              runtime that is blocked would cost the lease: {ours}."

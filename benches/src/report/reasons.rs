@@ -58,8 +58,8 @@ pub(super) fn of_approach(key: &str) -> &'static str {
 pub(super) fn of_figure(figure: &str) -> &'static str {
     match figure {
         "P1" => {
-            "besides the bare swap there are the driver with its thread and the table as JSON, which \
-             take longer after each wait for the store than again and again"
+            "besides the bare swap there are the driver with its table, and two hand-overs between its \
+             thread and the one that asks: each wakes a processor that idles"
         }
         "P2" => "all tasks share one cell, and each swap of it is one durable commit",
         "P4" | "P6" => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,6 +206,7 @@ impl Actor {
     pub(crate) async fn run(mut self) {
         let mut io: Option<Io> = None;
         let mut hint: Option<(Version, Hint)> = None;
+        let mut alarm = pin!(tokio::time::sleep_until(Instant::now()));
         let mut orphaned = false;
         while !self.is_finished() {
             let mut commands = 0;
@@ -227,6 +228,10 @@ impl Actor {
                 self.listen(&mut hint);
             }
             let wake = self.next_wake(io.is_some());
+            // It is set again and again only to be sooner; if it is too soon, it is set once more.
+            if let Some(wake) = wake.filter(|wake| *wake < alarm.deadline() || alarm.is_elapsed()) {
+                alarm.as_mut().reset(wake);
+            }
             tokio::select! {
                 biased;
                 done = poll_opt(io.as_mut()) => {
@@ -258,7 +263,7 @@ impl Actor {
                         self.hints_from = Instant::now() + HINT_PAUSE;
                     }
                 }
-                () = sleep_until(wake) => {}
+                () = &mut alarm, if wake.is_some() => {}
             }
         }
         drop(io);
@@ -431,9 +436,9 @@ impl Actor {
         let sent = self.flight.iter().flat_map(|batch| &batch.extras);
         wakes.extend(self.extras.iter().chain(sent).map(|extra| extra.patience));
         wakes.extend(self.closing.as_ref().map(|closing| closing.patience));
-        let boot = self.config.clock.boot();
-        let at = |time: Duration| now + time.saturating_sub(boot);
         if self.lease.has_end() && !self.entries.is_empty() {
+            let boot = self.config.clock.boot();
+            let at = |time: Duration| now + time.saturating_sub(boot);
             wakes.push(now + NAP_MAX);
             let lease = [self.lease.due(), self.lease.deadline(), self.lease.end_of_doubt()];
             wakes.extend(lease.into_iter().flatten().map(at).filter(|time| *time > now));
@@ -453,13 +458,6 @@ async fn poll_opt<F: Future + Unpin>(future: Option<F>) -> F::Output {
 async fn heard(bell: Option<&Bell>) -> Heard {
     match bell {
         Some(bell) => bell.heard().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
     }
 }

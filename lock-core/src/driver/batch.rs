@@ -349,8 +349,8 @@ impl Actor {
     }
 
     /// A version above this one, and above all that this client has seen or sent.
-    pub(super) fn next_version(&self, above: Version) -> Version {
-        let clock = u64::try_from(self.config.clock.wall().as_micros()).unwrap_or(u64::MAX);
+    pub(super) fn next_version(&self, wall: Duration, above: Version) -> Version {
+        let clock = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
         // A clock that is far off must not use up the versions: then they only count.
         let from_clock = if clock < Version::MAX.0 / 2 { clock } else { 0 };
         Version(from_clock.max(above.max(self.seen).max(self.tried).0 + 1))
@@ -374,11 +374,12 @@ pub(super) struct Draft {
 impl Draft {
     fn new(actor: &Actor, table: LockTable, version: Version, posts: &[Post]) -> Self {
         let posted = posts.iter().map(|post| post.number).max().unwrap_or_default();
-        let mut next = actor.next_version(version.max(posted));
+        let wall = actor.config.clock.wall();
+        let mut next = actor.next_version(wall, version.max(posted));
         if is(Mutant::VersionReuse) {
             next = Version(version.0 + 1);
         }
-        let now_ms = u64::try_from(actor.config.clock.wall().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let stamp = Stamp { version: next, now_ms };
         Self { table, stamp, acts: Vec::new(), events: Vec::new(), changed: false }
     }

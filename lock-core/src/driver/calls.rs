@@ -53,7 +53,7 @@ impl Actor {
             }
             self.take_back(now);
             self.post(now);
-            self.need_fresh();
+            self.need_fresh(now);
             let writes = self.has_writes();
             if self.entries.is_empty() && self.extras.is_empty() && !writes && !self.rung {
                 self.need_as_of = None; // Whoever wanted to know has given up.
@@ -73,7 +73,7 @@ impl Actor {
             // being renewed.
             let is_turn_of_writes = writes && self.just_read && !self.is_lent();
             if as_of.is_none() || !(is_met || is_turn_of_writes) {
-                return Some(self.load(writes));
+                return Some(self.load(writes, now));
             }
             if is_met {
                 self.need_as_of = None;
@@ -93,11 +93,11 @@ impl Actor {
     }
 
     /// Asks for a table that is new enough for what is pending.
-    pub(super) fn need_fresh(&mut self) {
+    fn need_fresh(&mut self, now: Instant) {
         let reads = self.extras.iter().filter(|extra| extra.what.only_reads());
         let mut need = reads.map(|extra| extra.began).max();
         let in_turn = self.turn == Turn::Given; // It has just been read.
-        if !self.pace.is_calm(Instant::now()) && !self.is_lent() && !in_turn {
+        if !self.pace.is_calm(now) && !self.is_lent() && !in_turn {
             // Others write: an old snapshot would only lose the race.
             let asked = self.dirty.iter().filter_map(|number| self.entries.get(number));
             need = need.max(asked.map(|entry| entry.began).max());
@@ -107,13 +107,13 @@ impl Actor {
     }
 
     /// Reads the table; to write, in turn with those who do so too.
-    pub(super) fn load(&mut self, writes: bool) -> Io {
+    fn load(&mut self, writes: bool, now: Instant) -> Io {
         let backend = self.config.backend.clone();
         let sent = self.next_moment();
-        self.last_load = Some(Instant::now());
+        self.last_load = Some(now);
         self.rung = false;
         // Who has posted knows of others, however long it has left the store alone since.
-        let alone = self.pace.is_calm(Instant::now()) && self.posted.is_none();
+        let alone = self.pace.is_calm(now) && self.posted.is_none();
         let asks = writes && self.turn == Turn::None && !alone && !self.is_lent();
         reach(Point::BeforeLoad);
         Box::pin(async move {

@@ -1,6 +1,7 @@
 //! One request of this client, from the first ask to the last trace in the store.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
@@ -133,13 +134,20 @@ impl Entry {
     }
 
     /// The names of its locks, for log events.
-    pub(super) fn locks(&self) -> String {
-        locks_text(&self.acquire.locks)
+    pub(super) fn locks(&self) -> Names<'_> {
+        Names(&self.acquire.locks)
     }
 }
 
 /// The names of locks, for log events.
-pub(super) fn locks_text(locks: &LockSet) -> String {
-    let names: Vec<&str> = locks.keys().map(LockName::as_str).collect();
-    names.join(" ")
+pub(super) struct Names<'l>(pub(super) &'l LockSet);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.keys().enumerate() {
+            f.write_str(if at > 0 { " " } else { "" })?;
+            f.write_str(name.as_str())?;
+        }
+        Ok(())
+    }
 }

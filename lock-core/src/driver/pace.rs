@@ -239,8 +239,8 @@ pub(super) struct Gather {
 impl Gather {
     /// After a swap that answered so many; `None` if that is nobody to wait for.
     pub(super) fn after(answered: usize, swap: Duration) -> Option<Self> {
-        let until = std::time::Instant::now() + swap / GATHER_SHARE;
-        (answered >= GATHER_MIN).then_some(Self { answered, until })
+        let until = || std::time::Instant::now() + swap / GATHER_SHARE;
+        (answered >= GATHER_MIN).then(|| Self { answered, until: until() })
     }
 }
 

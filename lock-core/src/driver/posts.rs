@@ -100,7 +100,7 @@ impl Actor {
                 _ => return,
             }
         }
-        let number = self.next_version(Version::ABSENT);
+        let number = self.next_version(self.config.clock.wall(), Version::ABSENT);
         let data = write_post(number, self.config.id, &self.info, ops);
         let fits = |data: &Vec<u8>| data.len() <= POST_BYTES_MAX && number < NUMBER_MAX;
         let (Some(data), Some(bell)) = (data.filter(fits), &self.bell) else { return };

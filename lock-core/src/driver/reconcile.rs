@@ -65,7 +65,7 @@ impl Actor {
             .iter()
             .map(|(number, entry)| (*number, entry.state, table.place(self.id(*number))))
             .collect();
-        if table.client(me).is_some() && !self.lease.is_certain(self.config.clock.boot()) {
+        if table.has_client(me) && !self.lease.is_certain(self.config.clock.boot()) {
             // It came there by a swap that was never confirmed, or long ago: renew it.
             self.recheck = true;
         }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Moment;
 use super::actor::{Actor, Cached};
 use super::batch::{Act, Batch, Draft};
-use super::entry::{State, locks_text};
+use super::entry::{Names, State};
 use super::extra::{Extra, What};
 use super::pace::Gather;
 use crate::backend::{BackendError, Version};
@@ -56,7 +56,7 @@ impl Actor {
         self.suspect = false;
         self.is_tight = false;
         self.unwanted.clear();
-        if batch.table.client(self.config.id).is_some() {
+        if batch.table.has_client(self.config.id) {
             let late = is(Mutant::LeaseFromAnswer);
             self.lease.renew(if late { self.config.clock.boot() } else { batch.sent_boot });
         } else {
@@ -137,11 +137,11 @@ impl Actor {
     pub(super) fn granted(&mut self, number: u64) {
         let id = self.id(number);
         let asked = self.next_moment();
-        let fences = self.cached.as_ref().and_then(|cached| cached.table.fences(id));
         let Some(entry) = self.entries.get_mut(&number) else { return };
         if matches!(entry.state, State::Held | State::Ending) {
             return;
         }
+        let fences = self.cached.as_ref().and_then(|cached| cached.table.fences(id));
         let Some(fences) = fences else { return };
         if !self.lease.is_certain(self.config.clock.boot()) {
             self.recheck = true; // Somebody may be about to sweep it: renew first.
@@ -177,7 +177,7 @@ impl Actor {
             Event::Granted(id) | Event::Freed(id) => self.ring(id.client, self.seen),
             Event::Swept { client, name, holds, waiters } => {
                 for hold in holds {
-                    let (task, locks) = (&hold.task, locks_text(&hold.locks));
+                    let (task, locks) = (&hold.task, Names(&hold.locks));
                     let fence = hold.fence.0;
                     tracing::warn!(%task, lock = %locks, fence, client = %name, "lock of the dead freed");
                 }

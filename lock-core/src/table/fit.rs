@@ -84,10 +84,9 @@ impl LockTable {
         &self,
         name: &LockName,
     ) -> impl Iterator<Item = (&LockName, &Vec<Claim>)> {
-        let first = format!("{name}/");
-        let end = format!("{name}0"); // '0' is the character after '/'
-        self.claims
-            .range::<str, _>((Bound::Included(first.as_str()), Bound::Excluded(end.as_str())))
+        let first = [name.as_str(), "/"].concat();
+        let from = self.claims.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded));
+        from.take_while(|(below, _)| below.is_below(name))
     }
 
     /// What keeps a request from being granted now: the holds in its way, and the earlier waiters

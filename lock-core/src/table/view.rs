@@ -273,6 +273,10 @@ impl LockTable {
         self.clients.get(&id).map(|client| self.client_view(id, client))
     }
 
+    pub(crate) fn has_client(&self, id: ClientId) -> bool {
+        self.clients.contains_key(&id)
+    }
+
     /// All clients.
     pub fn clients(&self) -> impl Iterator<Item = ClientView> {
         self.clients.iter().map(|(id, client)| self.client_view(*id, client))
