@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lock_core::{BackendError, LockBackend, Snapshot};
 
@@ -237,6 +238,10 @@ pub trait Cluster: Send + Sync {
     ///
     /// [`Failure`] when it does not come up.
     fn start(&self, node: usize) -> Verdict;
+
+    /// Waits so long for the nodes that run to serve without the others. `false`: they do not come to
+    /// terms by themselves, and their operators have to start the cluster anew.
+    fn serves_within(&self, limit: Duration) -> bool;
 
     /// Stops nodes by `SIGSTOP`.
     fn pause(&self, nodes: &[usize]);

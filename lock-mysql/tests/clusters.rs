@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use lock_conformance::{Damage, Failure, Fixture, Server, Start, Store, Verdict};
 use lock_core::{BackendError, LockBackend, Snapshot};
@@ -221,6 +222,10 @@ impl lock_conformance::Cluster for Database {
 
     fn start(&self, node: usize) -> Verdict {
         self.cluster.start_again(node).map_err(|error| failure(&error))
+    }
+
+    fn serves_within(&self, limit: Duration) -> bool {
+        self.cluster.settle_within(limit).is_ok()
     }
 
     fn pause(&self, nodes: &[usize]) {

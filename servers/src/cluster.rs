@@ -190,9 +190,18 @@ impl Cluster {
     ///
     /// They do not come together again.
     pub fn settle(&self) -> Result<(), Error> {
+        self.settle_within(START)
+    }
+
+    /// As [`settle`](Self::settle), but for no longer than this.
+    ///
+    /// # Errors
+    ///
+    /// They do not come together again in that time.
+    pub fn settle_within(&self, limit: Duration) -> Result<(), Error> {
         let running: Vec<&Instance> =
             self.nodes.iter().filter(|node| node.pid().is_some()).collect();
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + limit;
         loop {
             // Each of them is looked at, since that takes in who was put out.
             let mut missing = None;

