@@ -127,14 +127,23 @@ impl<'a> Run<'a> {
 
     async fn tasks(&mut self) -> Result<(), Failure> {
         let (seconds, mut rows) = (self.by_effort(3.0, 1.0), Vec::new());
+        let mut missing = Vec::new();
         for store in self.chiefly("mysql") {
-            keep(&mut rows, tasks::measure(store, self.peers.as_deref(), seconds)?);
+            keep(&mut rows, tasks::measure(store, seconds)?);
+            match tasks::measure_crate(store, self.peers.as_deref(), seconds) {
+                Ok(row) => keep(&mut rows, row),
+                Err(error) => {
+                    println!("{} on {} failed: {error}", tasks::CRATE, store.name);
+                    missing.push(format!("{} on {}: {error}", tasks::CRATE, store.name));
+                }
+            }
         }
         let mut many = Vec::new();
         for store in self.chiefly("mysql") {
             keep(&mut many, [tasks::measure_many(store).await?]);
         }
         (self.results.tasks, self.results.many) = (rows, many);
+        self.results.missing.extend(missing);
         Ok(())
     }
 
@@ -200,7 +209,7 @@ impl<'a> Run<'a> {
     async fn growth(&mut self) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for holds in versus::SIZES {
-            let count = self.by_effort(if holds > 1_000 { 100 } else { 300 }, 20);
+            let count = self.by_effort(300, if holds > 1_000 { 20 } else { 100 });
             keep(&mut rows, versus::measure_memory(holds, 10 * count).await?);
             for store in self.chiefly("mysql") {
                 keep(&mut rows, versus::measure(store, holds, count).await?);

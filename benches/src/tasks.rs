@@ -19,24 +19,29 @@ const LOCKS: usize = 10_000;
 /// The name of this product's own rows.
 pub(crate) const OURS: &str = "interlock";
 
-/// This product with one task and with many, and the crate that offers `GET_LOCK`, if it is there.
-pub(crate) fn measure(
-    store: &Store,
-    peers: Option<&Path>,
-    seconds: f64,
-) -> Result<Vec<Tasks>, Failure> {
+/// The crate that offers `GET_LOCK`.
+pub(crate) const CRATE: &str = "distributed-lock-mysql";
+
+/// This product with one task and with many.
+pub(crate) fn measure(store: &Store, seconds: f64) -> Result<Vec<Tasks>, Failure> {
     let mut rows = Vec::new();
     for tasks in [1, TASKS] {
         let mut worker = start(&Recipe::product(store.fresh(), true))?;
         rows.push(count(store, OURS, &mut worker, tasks, seconds)?);
     }
-    if let (Some(peers), "mysql" | "mariadb") = (peers, store.name) {
-        let way = "distributed-lock-mysql";
-        let (program, at) = (Some(peers.into()), store.at());
-        let mut worker = start(&Recipe { program, approach: way.into(), at })?;
-        rows.push(count(store, way, &mut worker, TASKS, seconds)?);
-    }
     Ok(rows)
+}
+
+/// The other crate with many tasks, if it is there and the store is one for it.
+pub(crate) fn measure_crate(
+    store: &Store,
+    peers: Option<&Path>,
+    seconds: f64,
+) -> Result<Option<Tasks>, Failure> {
+    let (Some(peers), "mysql" | "mariadb") = (peers, store.name) else { return Ok(None) };
+    let (program, at) = (Some(peers.into()), store.at());
+    let mut worker = start(&Recipe { program, approach: CRATE.into(), at })?;
+    count(store, CRATE, &mut worker, TASKS, seconds).map(Some)
 }
 
 /// A worker with the threads that a service would have.
