@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use lock_core::Locks;
+use lock_core::{AcquireError, Locks};
 
 use super::amid::amid_load;
 use super::{assert_clean, until, within};
-use crate::scene::Scene;
-use crate::trial::Verdict;
+use crate::scene::{LIVENESS, Scene};
+use crate::trial::{Failure, Verdict};
 
 /// How long nodes are given to come to terms without one that was killed, and so short that the load on
 /// them outlasts that and a start of all of them.
-const COMES_TO_TERMS: Duration = Duration::from_secs(25);
+const COMES_TO_TERMS: Duration = Duration::from_secs(30);
+/// Long enough to ask nodes how they are.
+const MOMENT: Duration = Duration::from_secs(1);
 /// So many clients that some of them choose the node that has left.
 const FRESH: usize = 8;
 
@@ -25,7 +27,7 @@ pub(super) fn a_node_that_is_killed_costs_nobody_a_lock(scene: &Scene) -> Verdic
         let killed = Instant::now();
         cluster.kill(node)?;
         scene.count("kills", 1);
-        if cluster.serves_within(COMES_TO_TERMS) {
+        if grants_within(scene, COMES_TO_TERMS)? || cluster.serves_within(MOMENT) {
             serves_again(scene, killed, "a node was killed")?;
             return cluster.start(node);
         }
@@ -57,7 +59,7 @@ pub(super) fn a_cluster_that_was_without_a_quorum_has_lost_nothing(scene: &Scene
 pub(super) fn a_node_that_takes_over_costs_nobody_a_lock(scene: &Scene) -> Verdict {
     let cluster = scene.needs_cluster()?;
     if cluster.leader()?.is_none() {
-        return Err(crate::trial::Failure::skipped("all nodes of the cluster take writes"));
+        return Err(Failure::skipped("all nodes of the cluster take writes"));
     }
     let times = scene.cases(6);
     amid_load(scene, times, |random| {
@@ -125,10 +127,21 @@ pub(super) fn a_node_that_has_left_is_not_believed(scene: &Scene) -> Verdict {
 
 /// A new client is granted a lock, as soon as the cluster serves; says how long that took.
 fn serves_again(scene: &Scene, began: Instant, since: &str) -> Verdict {
-    let locks = scene.locks()?.blocking();
-    locks.acquire_timeout("probe", crate::scene::LIVENESS)?.release()?;
-    locks.close()?;
+    if !grants_within(scene, LIVENESS)? {
+        return Err(Failure::failed(format!("nothing is granted since {since}")));
+    }
     let seconds = began.elapsed().as_secs_f64();
     eprintln!("{}: granted again {seconds:.1} s after {since}", scene.backend_name());
     Ok(())
+}
+
+/// Whether a new client is granted a lock in this time.
+fn grants_within(scene: &Scene, limit: Duration) -> Result<bool, Failure> {
+    let locks = scene.locks()?.blocking();
+    let granted = match locks.acquire_timeout("probe", limit) {
+        Ok(guard) => guard.release().is_ok(),
+        Err(AcquireError::TimedOut(_) | AcquireError::Store(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(granted && locks.close().is_ok())
 }
