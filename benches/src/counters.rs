@@ -77,8 +77,9 @@ impl Counters {
     /// How many of them wrote a cell of this product.
     pub(crate) async fn writes(&mut self) -> Result<u64, Failure> {
         match self {
-            // Statements that found another version have written nothing.
-            Self::Sql(_) => self.status("Innodb_rows_updated").await,
+            // Statements that found another version have written nothing. Not every MariaDB has the
+            // counters of InnoDB.
+            Self::Sql(_) => self.status("Handler_update").await,
             Self::Redis(_) => self.field("commandstats", "cmdstat_hset:calls=").await,
         }
     }
