@@ -22,9 +22,11 @@ struct Pair {
 }
 
 /// From release called in one process to acquire returned in another, after that wait; in all of the
-/// stores at once, for most of the time nobody does anything.
+/// stores at once, for most of the time nobody does anything. Beside them, what it takes to wake
+/// processes that have slept for so long: the same by a lock server on this socket.
 pub(crate) fn measure(
     stores: &[&Store],
+    socket: &str,
     bell: bool,
     wait: Duration,
     rounds: usize,
@@ -33,7 +35,9 @@ pub(crate) fn measure(
     for store in stores {
         pairs.extend(start(|| Recipe::product(store.fresh(), bell), NAME, PAIRS)?);
     }
+    pairs.extend(start(|| Recipe::new("socket", socket), NAME, PAIRS)?);
     pass(&mut pairs, wait, rounds)?;
+    let bare = spread(&pairs[stores.len() * PAIRS..]);
     let waited_ms = u64::try_from(wait.as_millis())?;
     let of_stores = stores.iter().zip(pairs.chunks(PAIRS));
     Ok(of_stores
@@ -42,6 +46,7 @@ pub(crate) fn measure(
             bell,
             waited_ms,
             took: spread(pairs),
+            bare,
         })
         .collect())
 }

@@ -123,6 +123,8 @@ pub(crate) struct HandOff {
     pub(crate) bell: bool,
     pub(crate) waited_ms: u64,
     pub(crate) took: Spread,
+    /// By a lock server in memory over a unix socket, in the same time and after the same wait.
+    pub(crate) bare: Spread,
 }
 
 /// From `SIGKILL` of the holder to acquire returned in another process of the host.

@@ -10,6 +10,7 @@ use lock_bench_worker::Failure;
 
 use crate::results::Results;
 use crate::store::Store;
+use crate::worker::start_lock_server;
 use crate::{
     Arguments, command, compare, contention, handoff, machine, rest, tasks, versus, waiting,
 };
@@ -157,13 +158,17 @@ impl<'a> Run<'a> {
         // Without a bell: what hosts that do not know each other have.
         let mysql: Vec<&Store> =
             all.iter().copied().filter(|store| store.name == "mysql").collect();
+        let folder = tempfile::tempdir()?;
+        let socket = folder.path().join("socket");
+        let _server = start_lock_server(&socket)?;
+        let socket = socket.display().to_string();
         for (stores, bell) in [(&all, true), (&mysql, false)] {
             for (wait, rounds) in &waits {
                 // Short waits are too much for all of them at once.
                 let at_once = if *wait < ms(1_000) { 1 } else { all.len().max(1) };
                 for stores in stores.chunks(at_once) {
                     let rows = &mut self.results.hand_off;
-                    keep(rows, handoff::measure(stores, bell, *wait, *rounds)?);
+                    keep(rows, handoff::measure(stores, &socket, bell, *wait, *rounds)?);
                 }
             }
         }

@@ -51,8 +51,9 @@ impl Display for Many {
 
 impl Display for HandOff {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { store, waited_ms, took, bell } = self;
-        write!(f, "{store}, {}, after {waited_ms} ms: {took}", help(*bell))
+        let Self { store, waited_ms, took, bare, bell } = self;
+        write!(f, "{store}, {}, after {waited_ms} ms: {took}; ", help(*bell))?;
+        write!(f, "by a server in memory {bare}")
     }
 }
 

@@ -20,7 +20,7 @@ const WARM_UP: usize = 20;
 /// How many holds of others are in the tables that grow.
 pub(crate) const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 
-/// In turns with the bare statements or calls of the same bytes.
+/// In turns with the bare statements or calls of the same bytes, now the one first and now the other.
 pub(crate) async fn measure(
     store: &Store,
     holds: usize,
@@ -40,15 +40,27 @@ pub(crate) async fn measure(
     };
     let mut samples = [const { Vec::new() }; 4];
     for index in 0..count + WARM_UP {
+        // A server that writes out its log every few statements must not meet the same one each time.
+        let bare_first = [fastrand::bool(), fastrand::bool()];
         let mut now = [Duration::ZERO; 4];
-        now[1] = floor.swap(&held).await?;
+        if bare_first[0] {
+            now[1] = floor.swap(&held).await?;
+        }
         let start = Instant::now();
         let guard = own.acquire(NAME).await?;
         now[0] = start.elapsed();
-        now[3] = floor.swap(&free).await?;
+        if !bare_first[0] {
+            now[1] = floor.swap(&held).await?;
+        }
+        if bare_first[1] {
+            now[3] = floor.swap(&free).await?;
+        }
         let start = Instant::now();
         guard.release().await?;
         now[2] = start.elapsed();
+        if !bare_first[1] {
+            now[3] = floor.swap(&free).await?;
+        }
         if index >= WARM_UP {
             samples.iter_mut().zip(now).for_each(|(samples, one)| samples.push(one));
         }

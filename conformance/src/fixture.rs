@@ -240,7 +240,7 @@ pub trait Cluster: Send + Sync {
     fn start(&self, node: usize) -> Verdict;
 
     /// Waits so long for the nodes that run to serve without the others. `false`: they do not come to
-    /// terms by themselves, and their operators have to start the cluster anew.
+    /// terms by themselves, none of them takes a write, and their operators have to start the cluster anew.
     fn serves_within(&self, limit: Duration) -> bool;
 
     /// Stops nodes by `SIGSTOP`.

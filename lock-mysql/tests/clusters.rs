@@ -18,7 +18,7 @@ use lock_mysql::MySqlBackend;
 use lock_servers::{Cluster, ClusterKind, Error};
 
 use support::cells::{damage, put, repair, replace};
-use support::{create_database, sql};
+use support::{create_database, sql, sql_within};
 
 fn main() -> ExitCode {
     if std::env::var_os("INTERLOCK_CLUSTERS").is_none() {
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
 
 /// The user of all clients, who has the three rights that it takes and no other.
 const PLAIN: &str = "plain:Mellon";
+
+/// Writes a cell that is nobody's.
+const WRITE: &str = "INSERT INTO interlock (id, version, data) VALUES ('probe', 1, '{}')
+    ON DUPLICATE KEY UPDATE version = version + 1";
 
 /// All trials share one cluster, each with a database of its own, save for those that do harm to it.
 struct Clustered {
@@ -225,7 +229,12 @@ impl lock_conformance::Cluster for Database {
     }
 
     fn serves_within(&self, limit: Duration) -> bool {
-        self.cluster.settle_within(limit).is_ok()
+        // Whatever they say of each other: where a write is taken, locks have to be had.
+        let takes_writes = |node: &lock_servers::Instance| {
+            let url = format!("{}/{}", node.url(), self.name);
+            node.pid().is_some() && sql_within(limit, &url, &[WRITE]).is_ok()
+        };
+        self.cluster.settle_within(limit).is_ok() || self.cluster.nodes().iter().any(takes_writes)
     }
 
     fn pause(&self, nodes: &[usize]) {

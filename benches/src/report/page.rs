@@ -298,12 +298,21 @@ fn details(results: &Results) -> String {
         }
     };
     section("One client against the floor", against_the_floor(results));
-    let mut table =
-        Table::new(["store", "help of the host", "after", "p50", "p99", "max", "samples"]);
+    let mut table = Table::new([
+        "store",
+        "help of the host",
+        "after",
+        "by a server in memory",
+        "p50",
+        "p99",
+        "max",
+        "samples",
+    ]);
     for row in &results.hand_off {
         let help = if row.bell { "yes" } else { "no" };
         let wait = format!("{} ms", row.waited_ms);
-        table.add(spread_row([row.store.clone(), help.into(), wait], row.took));
+        let bare = time(row.bare.p50);
+        table.add(spread_row([row.store.clone(), help.into(), wait, bare], row.took));
     }
     section("From release called to acquire returned", table);
     let mut table = Table::new(["store", "p50", "p99", "max", "samples"]);
@@ -390,10 +399,10 @@ fn against_the_floor(results: &Results) -> Table {
 }
 
 /// Three cells and what samples say.
-fn spread_row(head: [String; 3], spread: Spread) -> [String; 7] {
-    let [a, b, c] = head;
+fn spread_row(head: [String; 4], spread: Spread) -> [String; 8] {
+    let [a, b, c, d] = head;
     let [p50, p99, max] = [spread.p50, spread.p99, spread.max].map(time);
-    [a, b, c, p50, p99, max, spread.samples.to_string()]
+    [a, b, c, d, p50, p99, max, spread.samples.to_string()]
 }
 
 fn machine(results: &Results) -> String {

@@ -310,7 +310,7 @@ impl LockTable {
                 freed: Vec::new(),
                 tasks: BTreeMap::new(),
             };
-            self.clients.insert(acquire.id.client, client);
+            self.clients.insert(acquire.id.client, client.into());
         }
         let client = self.clients.get_mut(&acquire.id.client).expect("it is there");
         let name = (client.name != acquire.name).then(|| acquire.name.clone());

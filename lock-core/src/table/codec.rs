@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Client, LockTable, PostMarks, Site, Waiter, Writer};
+use super::{Client, Kept, LockTable, PostMarks, Site, Waiter, Writer};
 use crate::backend::{Snapshot, Version};
 use crate::ids::ClientId;
 use crate::name::LockName;
@@ -28,7 +28,7 @@ struct Read {
     #[serde(default, deserialize_with = "unique_map")]
     sites: BTreeMap<u64, Site>,
     #[serde(deserialize_with = "unique_map")]
-    clients: BTreeMap<ClientId, Client>,
+    clients: BTreeMap<ClientId, Kept<Client>>,
     queue: Vec<Waiter>,
     #[serde(default)]
     posted: PostMarks,
@@ -42,7 +42,7 @@ struct Written<'t> {
     interlock: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     sites: BTreeMap<u64, &'t Site>,
-    clients: &'t BTreeMap<ClientId, Client>,
+    clients: &'t BTreeMap<ClientId, Kept<Client>>,
     queue: Vec<&'t Waiter>,
     #[serde(skip_serializing_if = "PostMarks::is_empty")]
     posted: &'t PostMarks,

@@ -11,6 +11,7 @@ mod apply;
 mod check;
 mod codec;
 mod fit;
+mod kept;
 mod op;
 mod post;
 mod reduction;
@@ -27,6 +28,8 @@ use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
 use crate::process::{self, Process, ProcessGroup, ProcessSet};
 use crate::request::{LockSet, Mode};
+
+use kept::Kept;
 
 pub use codec::TableError;
 pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
@@ -51,7 +54,7 @@ pub use why::{Condition, Why};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct LockTable {
-    clients: BTreeMap<ClientId, Client>,
+    clients: BTreeMap<ClientId, Kept<Client>>,
     /// Where clients are, each place once: those of one host have that in common.
     sites: BTreeMap<u64, Site>,
     /// The queue: a waiter's place is the order of its ticket.

@@ -61,6 +61,11 @@ const SQL: Duration = Duration::from_mins(1);
 /// Runs statements behind the back of the backend, on a thread of its own, since whoever asks may be
 /// in a runtime.
 pub(crate) fn sql(url: &str, statements: &[&str]) -> Verdict {
+    sql_within(SQL, url, statements)
+}
+
+/// As [`sql`], but for no longer than this.
+pub(crate) fn sql_within(limit: Duration, url: &str, statements: &[&str]) -> Verdict {
     std::thread::scope(|scope| {
         let run = || -> Result<(), Box<dyn std::error::Error>> {
             let options: MySqlConnectOptions = url.parse()?;
@@ -74,7 +79,7 @@ pub(crate) fn sql(url: &str, statements: &[&str]) -> Verdict {
                 Ok(())
             };
             // A cluster without a majority never answers.
-            runtime.block_on(async { tokio::time::timeout(SQL, executed).await? })
+            runtime.block_on(async { tokio::time::timeout(limit, executed).await? })
         };
         let ran = scope.spawn(move || run().map_err(|error| error.to_string())).join();
         ran.expect("it does not panic").map_err(Failure::failed)

@@ -12,8 +12,8 @@ use crate::trial::{Failure, Verdict};
 /// How long nodes are given to come to terms without one that was killed, and so short that the load on
 /// them outlasts that and a start of all of them.
 const COMES_TO_TERMS: Duration = Duration::from_secs(30);
-/// Long enough to ask nodes how they are.
-const MOMENT: Duration = Duration::from_secs(1);
+/// Long enough to ask a node how it is, and to write to it, also where nodes wait for each other's word.
+const MOMENT: Duration = Duration::from_secs(3);
 /// So many clients that some of them choose the node that has left.
 const FRESH: usize = 8;
 
