@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lock_bench_worker::Failure;
-use lock_core::{LockBackend, Locks};
+use lock_core::{LockBackend, Locks, LocksBuilder};
 use lock_file::{FileOptions, Strategy};
 use lock_mysql::MySqlBackend;
 use lock_redis::RedisBackend;
@@ -159,8 +159,12 @@ impl Server {
 
 /// Locks in the cell of a URL.
 pub(crate) fn locks(url: &str, bell: bool) -> Result<Locks, Failure> {
+    Ok(builder(url, bell)?.build())
+}
+
+pub(crate) fn builder(url: &str, bell: bool) -> Result<LocksBuilder, Failure> {
     let builder = Locks::builder(backend(url)?);
-    Ok(if bell { builder.build() } else { builder.no_bell().build() })
+    Ok(if bell { builder } else { builder.no_bell() })
 }
 
 pub(crate) fn backend(url: &str) -> Result<Arc<dyn LockBackend>, Failure> {

@@ -25,7 +25,10 @@ pub(crate) async fn measure(
     let url = store.fresh();
     let holder = locks(&url, bell)?;
     let guard = holder.acquire(NAME).await?;
-    let mut workers = Recipe::product(&url, bell).start_many(waiters)?;
+    // What a lease costs is another figure.
+    let way =
+        if bell { "interlock-without-renewals" } else { "interlock-without-renewals-or-bell" };
+    let mut workers = Recipe::new(way, &url).start_many(waiters)?;
     let looker = locks(&url, bell)?;
     for (index, worker) in workers.iter_mut().enumerate() {
         worker.tell(&format!("hold {NAME} {}", HELD.as_millis()))?;

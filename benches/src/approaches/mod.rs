@@ -15,6 +15,10 @@ pub(crate) async fn open(name: &str, at: &str) -> Result<Arc<dyn Approach>, Fail
     Ok(match name {
         "interlock" => Arc::new(product::Product::open(at, true)?),
         "interlock-without-bell" => Arc::new(product::Product::open(at, false)?),
+        "interlock-without-renewals" => Arc::new(product::Product::without_renewals(at, true)?),
+        "interlock-without-renewals-or-bell" => {
+            Arc::new(product::Product::without_renewals(at, false)?)
+        }
         "naive" => Arc::new(product::Naive::open(at)?),
         "old-blob" => Arc::new(sql::OldBlob::open(at).await?),
         "row" => Arc::new(sql::Row::open(at).await?),
