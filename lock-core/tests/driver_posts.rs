@@ -163,6 +163,24 @@ async fn many_are_written_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_writes_for_one_alone_without_work_of_its_own() {
+    let store = Store::new();
+    let ((_writer, _), poster) = store.pair().await;
+    let take_and_give = async || {
+        let guard = within("the lock", poster.acquire("second")).await.unwrap();
+        within("the release", guard.release()).await.unwrap();
+    };
+    for _ in 0..16 {
+        take_and_give().await;
+    }
+    let before = store.table().posted().clone();
+    for _ in 0..16 {
+        take_and_give().await;
+    }
+    assert_eq!(*store.table().posted(), before, "it writes by itself");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_writer_that_is_paused_stops_nobody_and_writes_nothing_late() {
     let store = Store::new();
     let ((writer, gate), poster) = store.pair().await;

@@ -115,7 +115,7 @@ impl Actor {
             reach(Point::Renewing);
         }
         draft.apply(&Op::Renew(self.config.id));
-        let writer = self.offer();
+        let writer = self.offer(dirty.is_empty() && posts.len() <= 1);
         if writer.is_none() && (self.is_tight || draft.table.writer().is_none()) {
             draft.table.fold_posts(); // Nobody posts, as far as is known.
         }

@@ -65,6 +65,8 @@ pub(super) struct Pace {
     turns: bool,
     /// For how many swaps more this client offers to write for others.
     offers: u32,
+    /// How many swaps in a row had nothing of its own in them, and were for one other at most.
+    idle: u32,
     /// How long others are given to write what was posted.
     patience: Duration,
     /// A running mean of how long they took, and of how far they were from it.
@@ -85,6 +87,7 @@ impl Pace {
             failures: 0,
             turns: false,
             offers: 0,
+            idle: 0,
             patience: PATIENCE_MAX / 2,
             took: (Duration::ZERO, Duration::ZERO),
             backoff_max: (patience / TRIES_MIN).clamp(BACKOFF_MIN / 2, BACKOFF_MAX),
@@ -174,10 +177,13 @@ impl Pace {
     }
 
     /// Whether to offer to write for others, in the swap that is being made.
-    pub(super) fn offers(&mut self) -> bool {
+    ///
+    /// Not to one alone for long, if this client has nothing to write itself: that one is faster without.
+    pub(super) fn offers(&mut self, is_idle: bool) -> bool {
+        self.idle = if is_idle { self.idle.saturating_add(1) } else { 0 };
         let met = self.offers > 0 || self.calm < CALM;
         self.offers = self.offers.saturating_sub(1);
-        met
+        met && self.idle < CALM
     }
 
     /// Whether others were seen to write, and not long ago.

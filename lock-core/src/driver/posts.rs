@@ -62,10 +62,11 @@ impl Actor {
         }
     }
 
-    /// What is written in the table, for others to post to this client.
-    pub(super) fn offer(&mut self) -> Option<Writer> {
+    /// What is written in the table, for others to post to this client; `is_idle` if it writes nothing of
+    /// its own and for one at most.
+    pub(super) fn offer(&mut self, is_idle: bool) -> Option<Writer> {
         let has_room = self.bytes < self.room();
-        let offers = self.pace.offers() && has_room && !self.is_tight && self.closing.is_none();
+        let offers = self.pace.offers(is_idle) && has_room && !self.is_tight && self.closing.is_none();
         let bell = self.bell.as_ref().filter(|_| offers)?;
         Some(Writer { client: self.config.id, bell: bell.namespace(), user: bell.user() })
     }
