@@ -97,7 +97,8 @@ impl RedisBackend {
     pub async fn risks(&self) -> Result<Vec<Risk>, BackendError> {
         let mut session = self.session().await?;
         let info = self.within(Doing::Reading, session.info()).await;
-        Ok(info.map(|info| Info::parse(&info).risks(self.replicas)).unwrap_or_default())
+        let untold = |_| vec![Risk::Untold];
+        Ok(info.map_or_else(untold, |info| Info::parse(&info).risks(self.replicas)))
     }
 
     fn site(&self) -> Site<'_> {

@@ -15,6 +15,8 @@ pub enum Risk {
     NoAppendOnlyFile,
     /// It has replicas and swaps do not wait for any: a failover may forget the last ones.
     Failover,
+    /// It does not say what it may lose: its user may not run `INFO`.
+    Untold,
 }
 
 impl fmt::Display for Risk {
@@ -33,6 +35,9 @@ impl fmt::Display for Risk {
             Self::NoAppendOnlyFile => f.write_str(
                 "it keeps no append-only file: set appendonly yes and appendfsync always, or a crash \
                  of it forgets locks",
+            ),
+            Self::Untold => f.write_str(
+                "it does not tell what it may lose: let the user run INFO (ACL SETUSER … +info)",
             ),
             Self::Failover => f.write_str(
                 "it has replicas: write replicas=N into the URL, or a failover may forget the locks \

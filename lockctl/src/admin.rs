@@ -20,7 +20,7 @@ pub(crate) fn release(settings: &Settings, task: &str) -> Exit {
     match with_locks(settings, async |locks| Ok(locks.release_task(task).await?)) {
         Ok(0) => {
             notice::say(format_args!(
-                "no task {task} holds or waits for anything in {}",
+                "no task {task} holds or waits for anything in {}; `lockctl list` shows who does",
                 settings.describe()
             ));
             Exit::Status(1)
@@ -39,7 +39,7 @@ pub(crate) fn release(settings: &Settings, task: &str) -> Exit {
 /// Why a store cannot be set up.
 #[derive(Debug, thiserror::Error)]
 enum InitError {
-    #[error("there is no group {0}")]
+    #[error("there is no group {0}: `getent group` lists them")]
     NoGroup(String),
     #[error("cannot look up the group {name}")]
     Group { name: String, source: nix::Error },

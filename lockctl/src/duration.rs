@@ -22,6 +22,11 @@ pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     Duration::try_from(duration).map_err(|_| error())
 }
 
+/// Writes a duration as [`parse`] reads it: `500ms`, `10s`, `1h 30m`.
+pub(crate) fn typed(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(|_| exact(duration), |d| format!("{d:#}"))
+}
+
 /// Writes an age with the one or two units that matter: `12 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();

@@ -1,7 +1,11 @@
 //! The processes of a run: which there are, whether one lives, and signals to them.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 
+use lock_core::process::Process;
 use procfs::process::{Stat, all_processes};
 use rustix::{
     io::Errno,
@@ -10,8 +14,12 @@ use rustix::{
 
 use crate::{
     launch::Grouping,
+    processes::{Handle, identity, raw},
     strays::{Stray, Strays},
 };
+
+/// So often those of a run are looked for to be signalled, should each look find new ones.
+const LOOKS_MAX: usize = 16;
 
 /// The processes of a run: those in the child's group that descend from the child.
 ///
@@ -22,6 +30,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Group {
     child: Pid,
+    /// When the child was started. Once it is reaped and its group is empty, its id may be that of
+    /// another process and another group.
+    started: Option<u64>,
     grouping: Grouping,
 }
 
@@ -36,26 +47,39 @@ pub(crate) enum Members {
     Hidden,
 }
 
+/// What is seen of a run's processes at a look.
+#[derive(Debug, Default)]
+struct Seen {
+    alive: Vec<Process>,
+    zombies: usize,
+    /// The group is one of others, who have got its id.
+    is_of_others: bool,
+}
+
 impl Group {
+    /// Of a child that was not reaped yet.
     pub(crate) fn new(child: Pid, grouping: Grouping) -> Self {
-        Self { child, grouping }
+        let id = child.as_raw_pid();
+        let started = u32::try_from(id).ok().and_then(Process::find).map(|process| process.1);
+        Self { child, started, grouping }
     }
 
     /// Looks for the living, zombies not being so.
     pub(crate) fn members(self) -> io::Result<Members> {
         // A process may fork and end while /proc is read, its child's place being already passed: so look
         // twice. In a group of its own the kernel also knows, at one moment, whether anything is left.
-        let (mut alive, mut zombies) = self.scan()?;
-        if alive.is_empty() {
-            if self.grouping == Grouping::Own && self.is_empty() {
+        let mut seen = self.scan()?;
+        if seen.alive.is_empty() {
+            if self.grouping == Grouping::Own && (seen.is_of_others || self.is_empty()) {
                 return Ok(Members::Gone);
             }
-            (alive, zombies) = self.scan()?;
+            seen = self.scan()?;
         }
-        Ok(match (alive.is_empty(), zombies, self.grouping) {
-            (false, ..) => Members::Alive(alive),
-            (true, 0, Grouping::Own) if !self.is_empty() => Members::Hidden,
-            (true, ..) => Members::Gone,
+        let is_hidden = || self.grouping == Grouping::Own && !seen.is_of_others && !self.is_empty();
+        Ok(match (seen.alive.is_empty(), seen.zombies) {
+            (false, _) => Members::Alive(seen.alive.into_iter().filter_map(raw).collect()),
+            (true, 0) if is_hidden() => Members::Hidden,
+            (true, _) => Members::Gone,
         })
     }
 
@@ -70,13 +94,25 @@ impl Group {
     }
 
     /// Sends a signal to all processes of the run; those that are gone meanwhile do not matter.
-    pub(crate) fn signal_all(self, signal: Signal) -> io::Result<()> {
-        if self.grouping == Grouping::Own {
+    ///
+    /// While the child was not reaped, nobody else can have its id, nor that of its group.
+    pub(crate) fn signal_all(self, signal: Signal, is_reaped: bool) -> io::Result<()> {
+        if self.grouping == Grouping::Own && !is_reaped {
             let _ = kill_process_group(self.child, signal);
             return Ok(());
         }
-        for pid in self.scan()?.0 {
-            let _ = kill_process(pid, signal);
+        // Each by itself, until a look finds nobody new: one may have forked before it heard.
+        let mut told = BTreeSet::new();
+        for _ in 0..LOOKS_MAX {
+            let alive = self.scan()?.alive;
+            let new: Vec<Process> = alive.into_iter().filter(|one| told.insert(*one)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for handle in new.into_iter().filter_map(|one| Handle::open(one).ok().flatten()) {
+                // Whoever may not be signalled cannot be ended by us.
+                let _ = handle.signal(signal);
+            }
         }
         Ok(())
     }
@@ -93,20 +129,19 @@ impl Group {
         test_kill_process_group(self.child) == Err(Errno::SRCH)
     }
 
-    /// The living, and how many zombies.
-    fn scan(self) -> io::Result<(Vec<Pid>, usize)> {
+    fn scan(self) -> io::Result<Seen> {
         let all = stats()?;
         let group = self.id();
-        let (mut alive, mut zombies) = (Vec::new(), 0);
+        let mut seen = Seen { is_of_others: self.is_of_others(&all), ..Seen::default() };
         for stat in all.values().filter(|stat| self.has(group, stat, &all)) {
             if is_alive(stat) {
-                alive.extend(Pid::from_raw(stat.pid));
+                seen.alive.extend(identity(stat));
             } else {
-                zombies += 1;
+                seen.zombies += 1;
             }
         }
-        alive.sort_unstable_by_key(|pid| pid.as_raw_pid());
-        Ok((alive, zombies))
+        seen.alive.sort_unstable();
+        Ok(seen)
     }
 
     /// The id of the process group that CMD was started in.
@@ -118,14 +153,23 @@ impl Group {
         group.map_or(-1, Pid::as_raw_pid)
     }
 
+    /// Whether another process has got the child's id, which is only so when none of its group was left.
+    fn is_of_others(self, all: &HashMap<i32, Stat>) -> bool {
+        let leader = all.get(&self.child.as_raw_pid());
+        leader.is_some_and(|leader| Some(leader.starttime) != self.started)
+    }
+
     /// Whether it is of the run. CMD is, also in a group of its own, as interactive shells make themselves one.
     fn has(self, group: i32, stat: &Stat, all: &HashMap<i32, Stat>) -> bool {
         let child = self.child.as_raw_pid();
+        let is_of_child = stat.pid == child || stat.pgrp == child;
+        if is_of_child && self.is_of_others(all) {
+            return false;
+        }
         match self.grouping {
             Grouping::Own => stat.pgrp == group,
             Grouping::Terminal => {
-                (stat.pgrp == group || stat.pid == child || stat.pgrp == child)
-                    && descends(stat, getpid(), all)
+                (stat.pgrp == group || is_of_child) && descends(stat, getpid(), all)
             }
         }
     }

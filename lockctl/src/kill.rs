@@ -34,16 +34,22 @@ const JUDGE_INTERVAL: Duration = Duration::from_millis(20);
 /// Why a task is not ended.
 #[derive(Debug, thiserror::Error)]
 enum KillError {
-    #[error("no task {task} holds or waits for anything in {store}")]
+    #[error("no task {task} holds or waits for anything in {store}; `lockctl list` shows who does")]
     NoTask { task: String, store: String },
     #[error("{task} {why}: nothing was done (`lockctl release` frees its locks and ends nobody)")]
     Refused { task: Arc<str>, why: String },
-    #[error("cannot find or signal the processes of {task}; its locks are not freed")]
+    #[error(
+        "cannot find or signal the processes of {task}, and its locks are not freed: try it as root"
+    )]
     Signal { task: String, source: io::Error },
-    #[error("{task} is not ended, so its locks are not freed: {pids} did not end when killed")]
+    #[error(
+        "{task} is not ended, so its locks are not freed: {pids} did not end when killed; \
+         `ps` tells what they wait for, and they end when that does"
+    )]
     Survived { task: String, pids: String },
     #[error(
-        "the processes of {0} have ended, but this cannot be proved from here: its locks are not freed"
+        "the processes of {0} have ended, but this cannot be proved from here: its locks are not freed; \
+         `lockctl release --task` frees them"
     )]
     Unproven(String),
     #[error(transparent)]

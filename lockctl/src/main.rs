@@ -1,4 +1,36 @@
-//! `lockctl`: runs commands under named locks. Here is only the way from the command line to a command.
+//! `lockctl` runs commands under named locks, and shows who holds what and who waits for whom.
+//!
+//! The locks are in a store that is there already: an SQLite file, plain files, MySQL or MariaDB, Redis or
+//! Valkey. If nothing is said, it is an SQLite file of the user.
+//!
+//! ```console
+//! $ lockctl run --task backup-17 -l app/blog -- sleep 60 &
+//! $ lockctl list
+//! sqlite:… (chosen by …)
+//! TASK       LOCKS           FOR  WHERE             STATE  NOTE
+//! backup-17  app/blog  held  2 s  pid 4242 on web1  alive
+//! $ lockctl run -l app/blog --no-wait -- ./restart.sh
+//! lockctl: busy: app/blog: held by backup-17 (pid 4242 on web1, 2 s)
+//! $ echo $?
+//! 75
+//! ```
+//!
+//! # Documentation
+//!
+//! `lockctl help` lists the commands, and `lockctl help run` tells all about one. `lockctl man` prints the manual
+//! page, or writes those of all commands to a directory, and `lockctl completions` is for shells. `lockctl doctor`
+//! looks at a store and its surroundings, and says what to do.
+//!
+//! # Features
+//!
+//! Both are on by default:
+//!
+//! - `mysql`: stores in MySQL and MariaDB.
+//! - `redis`: stores in Redis and Valkey.
+//!
+//! It is for Linux, and needs Rust 1.94.
+
+// Here is only the way from the command line to a command.
 
 mod acquire;
 mod admin;

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, getpid};
 
 use crate::{
     cli,
+    duration::typed,
     exit::Exit,
     group::group_of,
     keeper::{Keeper, LockError, Plan},
@@ -59,8 +60,8 @@ enum RunError {
 /// A kill grace that is longer than what is left of a lease when it cannot be renewed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "a kill grace of {grace:?} does not fit a lease of {lease:?}: the lease must be at least \
-     {shortest:?}, or the grace shorter"
+    "a kill grace of {} does not fit a lease of {}: the lease must be at least {}, or the grace shorter",
+    typed(*grace), typed(*lease), typed(*shortest)
 )]
 pub(crate) struct GraceError {
     grace: Duration,

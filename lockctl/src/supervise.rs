@@ -398,7 +398,7 @@ impl Run<'_> {
     }
 
     fn signal_all(&self, signal: Signal) {
-        if let Err(error) = self.group.signal_all(signal) {
+        if let Err(error) = self.group.signal_all(signal, self.ended.is_some()) {
             self.say_hidden(&error);
         }
     }

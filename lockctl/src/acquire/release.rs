@@ -24,7 +24,8 @@ enum ReleaseError {
     #[error("there is no process {0}, or it cannot be seen")]
     NoProcess(u32),
     #[error(
-        "process {pid} does not hold {what} in {store}: it was given back before, or lost, or never acquired"
+        "process {pid} does not hold {what} in {store}: it was given back before, or lost, or never \
+         acquired; `lockctl history` tells"
     )]
     NotHeld { pid: u32, what: &'static str, store: String },
     #[error("cannot signal process {pid}, which keeps the locks: ask its user, or root")]

@@ -126,8 +126,9 @@ pub(super) fn table(table: &LockTable, bytes: usize, report: &mut Report) {
     }
 }
 
-/// Whether versions, by which fences go, only rise.
-pub(super) fn version(version: Version, report: &mut Report) {
+/// Whether versions, by which fences go, only rise: against the fence of the run that this is in, and the
+/// newest that this host was given.
+pub(super) fn version(version: Version, newest: Option<u64>, report: &mut Report) {
     let fence = env::var("LOCKCTL_FENCE").ok().and_then(|fence| fence.parse::<u64>().ok());
     if let Some(fence) = fence.filter(|fence| *fence > version.0) {
         return report.fail_with(
@@ -135,6 +136,13 @@ pub(super) fn version(version: Version, report: &mut Report) {
             format!("the store is at version {version}, before this run's fence {fence}"),
             "it was restored or has lost writes: end this run, and check what it has written",
             Exit::Config,
+        );
+    }
+    if let Some(newest) = newest.filter(|newest| *newest > version.0) {
+        return report.warn(
+            "version",
+            format!("the store is at version {version}, and this host was given fence {newest} before"),
+            "it was restored or has lost writes: check what ran since; the next fence is above both",
         );
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

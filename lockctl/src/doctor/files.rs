@@ -7,9 +7,13 @@ use std::{
 };
 
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::{Access, access};
 
 use super::report::Report;
-use crate::store::{Settings, Store};
+use crate::{
+    exit::Exit,
+    store::{Settings, Store},
+};
 
 /// Whether there is a store to look at; the doctor makes none.
 pub(super) fn is_there(settings: &Settings, report: &mut Report) -> bool {
@@ -21,6 +25,22 @@ pub(super) fn is_there(settings: &Settings, report: &mut Report) -> bool {
         }
         _ => true,
     }
+}
+
+/// Whether this user may write where the cells of a directory are: to read one takes less.
+pub(super) fn check_right_to_write(directory: &Path, report: &mut Report) {
+    let cells = match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()),
+        Err(error) => return report.fail("rights", &error, Exit::Config),
+    };
+    for path in cells.chain([directory.to_owned()]) {
+        if access(&path, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            let text = format!("this user may not write to {}", path.display());
+            let todo = "run it as the user who owns the store, or make one for a group: lockctl init --group";
+            return report.fail_with("rights", text, todo, Exit::Config);
+        }
+    }
+    report.ok("rights", "this user may write to it");
 }
 
 /// Who may use the file. What cannot be used at all was refused when it was opened.

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use crate::{
     cli,
     exit::Exit,
+    history::newest_fence,
     keeper::LockError,
     open::runtime,
     store::{Settings, SettingsError, Store},
@@ -64,7 +65,7 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
         match LockTable::decode(&snapshot) {
             Ok(table) => {
                 common::table(&table, snapshot.data.len(), report);
-                common::version(snapshot.version, report);
+                common::version(snapshot.version, newest_fence(settings), report);
                 if let Err(error) = dead(&backend, repair, report).await {
                     report.fail("dead", &error, Exit::Unreachable);
                 }
@@ -77,7 +78,11 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
             ),
         }
         match &settings.store {
-            Store::Sqlite(path) | Store::File(path, _) => files::check(path, report),
+            Store::Sqlite(path) => files::check(path, report),
+            Store::File(path, _) => {
+                files::check_right_to_write(path, report);
+                files::check(path, report);
+            }
             #[cfg(feature = "mysql")]
             Store::Mysql(url) => mysql::check(settings, url, snapshot.version, report).await,
             #[cfg(feature = "redis")]

@@ -86,6 +86,12 @@ fn show(settings: &Settings, options: &cli::History) -> Result<(), HistoryError>
     Ok(())
 }
 
+/// The newest fence that this host was given in a store, as far as its journal has it.
+pub(crate) fn newest_fence(settings: &Settings) -> Option<u64> {
+    let path = settings.journal.path()?.to_owned();
+    Journals::read(&[path]).ok()?.newest_fence(&settings.describe())
+}
+
 impl cli::History {
     fn wants(&self, entry: &Entry, now: Moment) -> bool {
         let record = &entry.record;

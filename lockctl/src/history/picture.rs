@@ -229,7 +229,11 @@ impl<'a> Picture<'a> {
         while at <= self.seconds {
             let x = self.left + at / self.seconds * (WIDTH - MARGIN - self.left);
             let label = if self.seconds < 600.0 {
-                format!("{at} s")
+                if at < 60.0 {
+                    format!("{at} s")
+                } else {
+                    duration::exact(Duration::from_secs_f64(at))
+                }
             } else {
                 let time = self.start.time() + Duration::from_secs_f64(at);
                 let time = Timestamp::try_from(time).unwrap_or_default();

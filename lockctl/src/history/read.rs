@@ -135,6 +135,12 @@ impl Journals {
         Ok(())
     }
 
+    /// The newest fence of this store.
+    pub(crate) fn newest_fence(&self, store: &str) -> Option<u64> {
+        let ours = self.records.iter().filter(|record| record.store == store);
+        ours.filter_map(|record| record.fence).max()
+    }
+
     /// All requests to this store, the oldest first.
     pub(crate) fn entries(self, store: &str) -> Vec<Entry> {
         let Self { mut records, mut freed, .. } = self;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     STRATEGY,
-    scene::Scene,
+    scene::{Scene, skip},
     world::{LOCKCTL, poll, stderr, stdout},
 };
 
@@ -146,11 +146,75 @@ fn a_full_disk_is_69_and_loses_nothing() {
     let output = command.output().unwrap();
     let text = stdout(&output);
     if matches!(output.status.code(), Some(99)) || text.is_empty() {
-        eprintln!("skipped: no mount namespace here: {}", stderr(&output));
-        return;
+        return skip(&format!("no mount namespace: {}", stderr(&output)));
     }
     assert_eq!(text, "full 69\nthen 0\n0\n", "{}", stderr(&output));
     assert!(stderr(&output).contains("the disk is full"), "{}", stderr(&output));
+}
+
+/// How `doctor` ends, and what it says with blanks put together; the user has chosen this store for good.
+fn doctor(scene: &Scene, arguments: &str) -> (i32, String) {
+    fs::create_dir_all(scene.path(".config")).unwrap();
+    let config = format!("store = '{}'", scene.world.store.url());
+    fs::write(scene.path(".config/lockctl.toml"), config).unwrap();
+    let output = scene.output(&format!("doctor {arguments}"));
+    let text = stdout(&output);
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    (output.status.code().unwrap(), lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn doctor_looks_at_the_directory() {
+    let scene = Scene::new();
+    let (status, text) = doctor(&scene, "");
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("warn file ") && text.contains("does not exist yet"), "{text}");
+    assert!(!scene.path("locks").exists(), "it makes none");
+
+    scene.assert_ends("init", 0);
+    let dead = scene.hold("--task crashed -l one");
+    dead.kill_all();
+    poll("its death is seen", || {
+        doctor(&scene, "").1.contains("1 client is dead and hold one of crashed").then_some(())
+    });
+    let (status, text) = doctor(&scene, "--repair");
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("1 dead client was swept"), "{text}");
+    let (status, text) = doctor(&scene, "");
+    assert_eq!(status, 0, "{text}");
+    assert!(text.lines().all(|line| line.starts_with("ok ")), "{text}");
+    assert!(text.contains("ok file only "), "{text}");
+
+    fs::write(cell(&scene), "my notes\n").unwrap();
+    let (status, text) = doctor(&scene, "");
+    assert_eq!(status, 78, "{text}");
+    assert!(text.contains("FAIL connect cannot use "), "{text}");
+}
+
+#[test]
+fn doctor_tells_who_may_only_read() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it takes root to be another user");
+    }
+    let scene = Scene::new();
+    let program = scene.path("lockctl");
+    fs::copy(LOCKCTL, &program).unwrap();
+    scene.assert_ends("run -l one -- true", 0);
+    // Somebody was generous by hand: others may look, and not write.
+    let files = fs::read_dir(namespace(&scene)).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = files.chain([scene.path("locks/interlock.json")]).collect();
+    let folders = [scene.path("."), program.clone(), scene.path("locks"), namespace(&scene)];
+    for (paths, mode) in [(&folders[..], 0o755), (&files[..], 0o644)] {
+        for path in paths {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+    let mut command = scene.world.program("setpriv");
+    command.args(["--reuid", "1003", "--regid", "1003", "--clear-groups"]);
+    let output = command.arg(&program).arg("doctor").output().unwrap();
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(text.contains("FAIL  rights     this user may not write to "), "{text}");
 }
 
 #[test]
@@ -191,8 +255,7 @@ fn users_of_a_group_exclude_each_other_and_others_have_no_access() {
     const GROUP: &str = "adm";
     let group = nix::unistd::Group::from_name(GROUP).unwrap();
     let Some(group) = group.filter(|_| rustix::process::geteuid().is_root()) else {
-        eprintln!("skipped: it takes root and the group {GROUP} to be several users");
-        return;
+        return skip(&format!("it takes root and the group {GROUP} to be several users"));
     };
     let scene = Scene::new();
     // They may not be allowed to go where it was built.

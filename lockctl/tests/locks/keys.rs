@@ -100,6 +100,12 @@ fn doctor_promises_nothing_that_the_server_does_not_tell() {
     let server = text.lines().find(|line| line.contains(" server "));
     let server = server.unwrap_or_else(|| panic!("no server in {text}"));
     assert!(server.starts_with("ok ") && server.contains("appendfsync always"), "{server}");
+    // Nor if its user may not ask it.
+    let silent = scene.world.store.url_of_user_with("~interlock:* &interlock:* +@all -info");
+    let output = on(&scene, &silent, "doctor");
+    let text = stdout(&output);
+    let is_warning = |line: &str| line.starts_with("warn  server") && line.contains("+info");
+    assert!(text.lines().any(is_warning), "{text}");
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = on(&scene, &format!("redis://{nobody}"), "doctor");
     assert_eq!(output.status.code(), Some(69));

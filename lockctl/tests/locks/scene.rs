@@ -16,6 +16,24 @@ use crate::world::{LOCKCTL, World, poll, stderr, stdout};
 /// Says its pid, and ends when its stdin does.
 pub(crate) const UNTIL_EOF: &str = "echo $$; exec cat";
 
+/// Leaves out a test for what this machine lacks; where `CI` is `true` nothing is left out.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "it cannot be tested here: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether this process may have pid namespaces.
+#[track_caller]
+pub(crate) fn has_pid_namespaces() -> bool {
+    let tried = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    let can = tried.is_ok_and(|output| output.status.success());
+    if !can {
+        skip("it takes root, and pid namespaces");
+    }
+    can
+}
+
 /// A world whose store is used by many.
 pub(crate) struct Scene {
     pub(crate) world: World,

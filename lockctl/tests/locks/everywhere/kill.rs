@@ -1,11 +1,9 @@
 //! `kill`: a task's processes end, all of them and no others, and only then its locks are free.
 
-use std::process::Command;
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    scene::{Running, Scene, UNTIL_EOF},
+    scene::{Running, Scene, UNTIL_EOF, has_pid_namespaces},
     world::{content, is_dead, poll, state, stderr, stdout},
 };
 
@@ -203,19 +201,9 @@ fn the_locks_of_the_dead_are_freed() {
     scene.assert_free();
 }
 
-/// Whether this process may have pid namespaces.
-fn has_containers() -> bool {
-    let tried = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
-    let can = tried.is_ok_and(|output| output.status.success());
-    if !can {
-        eprintln!("skipped: it takes root, and pid namespaces");
-    }
-    can
-}
-
 #[test]
 fn what_runs_in_another_container_is_refused() {
-    if !has_containers() {
+    if !has_pid_namespaces() {
         return;
     }
     let scene = Scene::new();

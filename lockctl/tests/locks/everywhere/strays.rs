@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    scene::{Running, Scene},
+    scene::{Running, Scene, has_pid_namespaces},
     world::{content, is_dead, poll, stderr, stdout},
 };
 
@@ -184,4 +184,42 @@ fn who_loses_its_locks_ends_them() {
         assert!(is_dead(worker));
         scene.assert_free();
     }
+}
+
+#[test]
+fn who_got_the_id_of_a_command_that_has_ended_is_not_signalled() {
+    const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+    if !has_pid_namespaces() {
+        return;
+    }
+    if !std::path::Path::new(LAST_PID).exists() {
+        return eprintln!("skipped: a kernel without {LAST_PID} does not let ids be chosen");
+    }
+    let scene = Scene::new();
+    // The worker keeps the run going; meanwhile another process group gets the id of the command's.
+    let script = r#"
+        "$LOCKCTL" run --task victim -l one --kill-grace 1s -- \
+            sh -c 'setsid sh worker >stray & echo $$ >cmd; wait' & run=$!
+        until [ -s cmd ] && [ -s stray ]; do sleep 0.02; done
+        cmd=$(cat cmd)
+        kill -TERM $run
+        while [ -e /proc/$cmd ]; do sleep 0.02; done
+        for try in $(seq 500); do
+            : >other
+            echo $((cmd - 1)) >/proc/sys/kernel/ns_last_pid
+            setsid sh -c 'echo $$ >other; exec sleep 600' &
+            until [ -s other ]; do sleep 0.02; done
+            [ "$(cat other)" = "$cmd" ] && break
+        done
+        echo "the id of the command: $(($(cat other) - cmd))"
+        kill -TERM $run
+        wait $run
+        kill -0 "$(cat stray)" 2>/dev/null && echo "the worker lives"
+        kill -0 $cmd && echo "the other lives""#;
+    let mut container = scene.world.program("unshare");
+    container.args(["--pid", "--fork", "--mount-proc", "sh", "-c"]);
+    let output = container.arg(format!("{STUBBORN}{script}")).output().unwrap();
+    let expected = "the id of the command: 0\nthe other lives\n";
+    assert_eq!(stdout(&output), expected, "{}", stderr(&output));
+    scene.assert_free();
 }

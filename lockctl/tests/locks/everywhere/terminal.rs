@@ -43,6 +43,31 @@ fn ctrl_c_while_waiting_stops_the_script_and_leaves_the_queue() {
 }
 
 #[test]
+fn ctrl_z_while_waiting_keeps_the_place_in_the_queue() {
+    let scene = Scene::new();
+    let mut holder = scene.hold("--task holder -l one");
+    let mut bash = Terminal::bash(&scene.world, &["-i"]);
+    bash.type_in("\"$LOCKCTL\" run --task job -l one -- sh -c 'echo it ra''n'\n");
+    scene.until_waiting("job");
+    let list = scene.list();
+    let lockctl = list.entry("job")["pids"].as_array().unwrap().last().unwrap().as_i64().unwrap();
+    let pid = Pid::from_raw(i32::try_from(lockctl).unwrap()).unwrap();
+    bash.type_in(CTRL_Z);
+    poll("it is stopped", || (state(pid) == Some('T')).then_some(()));
+    let mut later = scene.queue("later", "-l one");
+    assert_eq!(scene.list().waiting(), ["job", "later"]);
+    bash.type_in("fg\n");
+    poll("it goes on", || state(pid).is_some_and(|state| state != 'T').then_some(()));
+    holder.end();
+    bash.shows("it ran");
+    later.command_pid();
+    later.end();
+    bash.type_in("exit\n");
+    bash.wait();
+    scene.assert_free();
+}
+
+#[test]
 fn the_waiting_line_is_written_in_place_and_taken_away() {
     let scene = Scene::new();
     let mut holder = scene.hold("--task holder -l one");

@@ -185,6 +185,27 @@ fn a_store_that_went_back_behind_a_fence_is_no_store() {
 }
 
 #[test]
+fn a_store_that_was_restored_from_before_the_last_fence_is_warned_of() {
+    let scene = configured();
+    scene.assert_ends("run -l one -- true", 0);
+    let backup = scene.path("backup.db");
+    let database = rusqlite::Connection::open(scene.path("locks.db")).unwrap();
+    database.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    fs::set_permissions(&backup, fs::Permissions::from_mode(0o600)).unwrap();
+    drop(database);
+    scene.assert_ends("run -l one -- true", 0);
+    says(&scene, 0, "ok version ");
+    for rest in ["-wal", "-shm"] {
+        let _ = fs::remove_file(scene.path(&format!("locks.db{rest}")));
+    }
+    fs::rename(backup, scene.path("locks.db")).unwrap();
+    says(&scene, 1, "this host was given fence");
+    // The next fence is above all.
+    scene.assert_ends("run -l one -- true", 0);
+    says(&scene, 0, "ok version ");
+}
+
+#[test]
 fn the_json_is_as_documented() {
     let scene = configured();
     let mut found: Value = serde_json::from_str(&doctor(&scene, "--json").1).unwrap();

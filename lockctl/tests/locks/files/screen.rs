@@ -25,7 +25,12 @@ fn watch_is_a_screen_of_its_own_and_gives_back_the_shells() {
     assert!(row(" update-3 ").contains("app "), "{screen}");
     // It is coloured, and its ages go on by themselves.
     assert!(tmux.coloured().contains("\x1b[1m TASK"), "{:?}", tmux.coloured());
-    tmux.until("the ages have grown", |now| now != screen && now.contains("backup-17"));
+    for task in [" backup-17 ", " update-3 "] {
+        let before = row(task);
+        tmux.until("its age has grown", |now| {
+            now.lines().any(|line| line.contains(task) && line != before)
+        });
+    }
 
     holder.end();
     tmux.until("the row is gone", |screen| !screen.contains("backup-17"));

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Pid, Signal};
 
 use crate::{
-    scene::Scene,
+    scene::{Scene, skip},
     world::{LOCKCTL, is_dead, poll, stderr},
 };
 
@@ -81,8 +81,7 @@ fn a_full_disk_is_69_and_loses_nothing() {
         command.args(["--mount", "--map-root-user", "sh", "-c", script, LOCKCTL]).output().unwrap();
     let text = crate::world::stdout(&output);
     if matches!(output.status.code(), Some(99)) || text.is_empty() {
-        eprintln!("skipped: no mount namespace here: {}", stderr(&output));
-        return;
+        return skip(&format!("no mount namespace: {}", stderr(&output)));
     }
     assert_eq!(text, "full 69\nthen 0\n0\n", "{}", stderr(&output));
 }

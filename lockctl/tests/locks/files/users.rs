@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    scene::{List, Running, Scene, UNTIL_EOF},
+    scene::{List, Running, Scene, UNTIL_EOF, skip},
     world::{LOCKCTL, poll, stderr},
 };
 
@@ -27,7 +27,7 @@ impl Users {
     fn new() -> Option<Self> {
         let group = nix::unistd::Group::from_name(GROUP).unwrap();
         let Some(group) = group.filter(|_| rustix::process::geteuid().is_root()) else {
-            eprintln!("skipped: it takes root and the group {GROUP} to be several users");
+            skip(&format!("it takes root and the group {GROUP} to be several users"));
             return None;
         };
         let scene = Scene::new();
