@@ -5,6 +5,9 @@
 //! store or the way to it fails. This suite does all that, to any backend, and checks that locks
 //! still mean what they should. The [guide] shows how to write a backend, with one that passes.
 //!
+//! It runs on Linux alone: it kills and watches processes, and makes namespaces. A backend for other systems
+//! is looked at there, too.
+//!
 //! # Running it
 //!
 //! Say how to get at the store ([`Fixture`], [`Store`]), and let [`run`] be the `main` of a test

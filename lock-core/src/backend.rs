@@ -234,6 +234,19 @@ pub enum BackendErrorKind {
     TooLarge,
 }
 
+/// A word or two, as in `outcome unknown`.
+impl fmt::Display for BackendErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome unknown",
+            Self::Busy => "busy",
+            Self::Misconfigured => "misconfigured",
+            Self::TooLarge => "too large",
+        })
+    }
+}
+
 /// An error of a store: its kind, what was done on what, and the cause.
 #[derive(Debug)]
 pub struct BackendError {

@@ -157,6 +157,7 @@ impl BlockingLocks {
 
 /// A [`Task`] whose calls block the calling thread.
 #[derive(Debug)]
+#[must_use = "a task does nothing until it asks for locks"]
 pub struct BlockingTask(Task);
 
 impl BlockingTask {
@@ -175,19 +176,16 @@ impl BlockingTask {
     }
 
     /// See [`Task::under`].
-    #[must_use]
     pub fn under(self, parent: &TaskId) -> Self {
         Self(self.0.under(parent))
     }
 
     /// See [`Task::with_note`].
-    #[must_use]
     pub fn with_note(self, note: impl Into<String>) -> Self {
         Self(self.0.with_note(note))
     }
 
     /// See [`Task::subtask`].
-    #[must_use]
     pub fn subtask(&self, name: impl Into<String>) -> Self {
         Self(self.0.subtask(name))
     }

@@ -81,6 +81,15 @@
 //! A lock alone cannot stop a holder that was paused, and goes on after another one has taken over:
 //! see [`Guard::fence`].
 //!
+//! # Stores
+//!
+//! Each is a crate of its own, whose front page tells what it promises:
+//!
+//! - [`lock-mysql`](https://docs.rs/lock-mysql): a table of MySQL or MariaDB, for production.
+//! - [`lock-sqlite`](https://docs.rs/lock-sqlite): an SQLite file, for the processes of one host.
+//! - [`lock-file`](https://docs.rs/lock-file): plain files, where there is to be no database at all.
+//! - [`lock-redis`](https://docs.rs/lock-redis): a key of Redis or Valkey, fast, and as durable as that is.
+//!
 //! # In your tests
 //!
 //! [`MemoryBackend`] is a store for one process; several [`Locks`] made from clones of it are several
@@ -100,9 +109,11 @@
 //!
 //! # Platforms
 //!
+//! Rust from 1.88 on (`lock-mysql` from 1.94 on). Only Linux is built and tested.
+//!
 //! On Linux, processes are probed, and clients of one host wake each other. Elsewhere nobody can be seen
 //! dead or alive: leases decide, and waiters poll; and the time for which a host is suspended may not count
-//! for its own leases. That is written and not tested: all tests run on Linux.
+//! for its own leases.
 //!
 //! # Features
 //!
@@ -114,6 +125,9 @@
 //! - `files`: what backends share whose stores are made of files; for their authors, on Unix.
 //! - `failpoints`: points at which a test kills or stops its process, for the conformance suite. It
 //!   changes nothing until the environment of the process says so; not meant for production.
+
+// docs.rs says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
 mod bell;
@@ -157,4 +171,6 @@ pub use locks::Locks;
 pub use memory::MemoryBackend;
 pub use name::{LockName, NameError};
 pub use request::{LockSet, Mode, Request, RequestError};
+#[doc(inline)]
+pub use table::{Blocker, Cycle, Denial, Listing, Why};
 pub use task::Task;

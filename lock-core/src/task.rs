@@ -40,6 +40,7 @@ use crate::table::{Acquire, Denial, Why};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "a task does nothing until it asks for locks"]
 pub struct Task {
     client: Arc<Client>,
     name: Arc<str>,
@@ -70,7 +71,6 @@ impl Task {
     /// Nests this task in another, of this client or, by its id, of any other.
     ///
     /// To be called before anything is asked for.
-    #[must_use]
     pub fn under(mut self, parent: &TaskId) -> Self {
         self.id = TaskId::new(Some(parent), self.client.id, self.client.number());
         self
@@ -79,7 +79,6 @@ impl Task {
     /// Leaves a note for people in the table. To be called before anything is asked for.
     ///
     /// Control characters are replaced, and what is longer than 512 bytes is cut off.
-    #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         let note = name::cleaned(&note.into());
         self.note = (!note.is_empty()).then(|| note.into());
@@ -90,7 +89,6 @@ impl Task {
     ///
     /// It is not blocked by what this one and its ancestors hold, and does not count twice in their
     /// limits. Sub-tasks block each other, and block this task.
-    #[must_use]
     pub fn subtask(&self, name: impl Into<String>) -> Self {
         let name: Arc<str> = name.into().into();
         match &self.id {

@@ -5,14 +5,15 @@ use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-use lock_core::process::{DeathWatch, Process, ProcessSet};
-use lock_core::table::{Denial, Listing, LockTable, TableError, Why};
+use lock_core::dial::{Addresses, DialError};
+use lock_core::process::{DeathWatch, Process, ProcessSet, WatchError};
+use lock_core::table::{LockTable, TableError};
 use lock_core::testing::{Faults, FaultyBackend, Referee, TestClock};
 use lock_core::{
-    AcquireError, BackendError, BlockingGuard, BlockingLocks, BlockingTask, ClientId, Guard,
-    HoldError, IdError, LockBackend, LockName, LockSet, Locks, LocksBuilder, MemoryBackend, Mode,
-    NameError, Request, RequestError, RequestId, Snapshot, StoreError, Task, TaskId, VerifyError,
-    Version, WithLockError,
+    AcquireError, BackendError, Blocker, BlockingGuard, BlockingLocks, BlockingTask, ClientId,
+    Cycle, Denial, Guard, HoldError, IdError, Listing, LockBackend, LockName, LockSet, Locks,
+    LocksBuilder, MemoryBackend, Mode, NameError, Request, RequestError, RequestId, Snapshot,
+    StoreError, Task, TaskId, VerifyError, Version, Why, WithLockError,
 };
 
 /// Between threads, by value and by reference, for as long as anybody likes.
@@ -45,6 +46,7 @@ fn handles_go_between_threads() {
     is_shared::<Referee>();
     is_shared::<TestClock>();
     is_shared::<LockTable>();
+    is_shared::<Addresses>();
     is_shared::<Box<dyn LockBackend>>();
 }
 
@@ -61,6 +63,8 @@ fn values_are_plain() {
     is_plain::<Snapshot>();
     is_plain::<Process>();
     is_plain::<ProcessSet>();
+    is_plain::<Blocker>();
+    is_plain::<Cycle>();
     is_plain::<Denial>();
     is_plain::<Listing>();
     is_plain::<Why>();
@@ -78,6 +82,8 @@ fn errors_go_anywhere() {
     is_error::<NameError>();
     is_error::<RequestError>();
     is_error::<IdError>();
+    is_error::<WatchError>();
+    is_error::<DialError>();
 }
 
 #[tokio::test]

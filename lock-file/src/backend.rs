@@ -23,6 +23,7 @@ const REPLACED_MAX: usize = 5;
 /// A store is made for one of them; whoever opens it with the other is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Strategy {
     /// One file, replaced under the kernel's lock: for local disks.
     #[default]

@@ -22,6 +22,8 @@
 //! faster, because its swap is one sync and not two. Hosts that share a database should keep their locks
 //! there.
 //!
+//! This crate is for Unix, and is built and tested on Linux.
+//!
 //! There are two ways to make a swap atomic, of which a store has one for life ([`Strategy`]):
 //!
 //! | | `flock`, the default | `excl` |

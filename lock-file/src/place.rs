@@ -1,7 +1,6 @@
 //! Where a store is: a directory that says what it is, with a directory in it for each namespace.
 
 use std::fmt::{self, Write as _};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -70,7 +69,8 @@ impl Place {
             .map_err(|e| files::error("find the file system of", &self.store, e))?;
         let strategy = self.recognize(&store, network)?;
         let path = self.store.join(&self.name);
-        if !path.exists() {
+        // A link that leads to nothing is there, too.
+        if path.symlink_metadata().is_err() {
             // A power cut must not leave a namespace and no mark.
             store.sync()?;
             // Others of the group that the store is for must be able to use the namespace, too.
@@ -190,14 +190,15 @@ impl fmt::Display for Strategy {
     }
 }
 
+/// As it is written in a URL; anything else is [`Misconfigured`](lock_core::BackendErrorKind::Misconfigured).
 impl FromStr for Strategy {
-    type Err = io::Error;
+    type Err = BackendError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "flock" => Ok(Self::Flock),
             "excl" => Ok(Self::Excl),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is flock or excl")),
+            _ => Err(misconfigured(format!("there is no strategy {text:?}: it is flock or excl"))),
         }
     }
 }
@@ -224,6 +225,15 @@ mod tests {
             let what = directory_name(bad).unwrap_err();
             assert!(what.contains(says), "{what}");
         }
+    }
+
+    #[test]
+    fn strategies_are_read_as_they_are_written() {
+        for strategy in [Strategy::Flock, Strategy::Excl] {
+            assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy);
+        }
+        let error = "Flock".parse::<Strategy>().unwrap_err();
+        assert!(error.to_string().contains("\"Flock\""), "{error}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Fixture for Files {
     fn name(&self) -> &'static str {
         match self.0 {
             Strategy::Flock => "file-flock",
-            Strategy::Excl => "file-excl",
+            _ => "file-excl",
         }
     }
 
@@ -104,7 +104,7 @@ impl Directory {
         let new = self.with(cell)?;
         match self.strategy {
             Strategy::Flock => fs::rename(new.join("default/cell"), self.namespace().join("cell"))?,
-            Strategy::Excl => exchange(&new.join("default"), &self.namespace())?,
+            _ => exchange(&new.join("default"), &self.namespace())?,
         }
         Ok(fs::remove_dir_all(new)?)
     }

@@ -1,7 +1,7 @@
 //! The files themselves: what is refused, what is left behind, and directories that are replaced.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use lock_file::{FileBackend, FileOptions, Strategy};
 use rustix::fs::{CWD, FlockOperation, Mode, RenameFlags, flock, mkfifoat, renameat_with};
+use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 
 use BackendErrorKind::{Busy, Misconfigured};
@@ -67,7 +68,7 @@ fn names(path: &Path) -> Vec<String> {
 fn file_of(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Flock => "default/cell",
-        Strategy::Excl => "default/after-0",
+        _ => "default/after-0",
     }
 }
 
@@ -116,6 +117,75 @@ fn what_is_no_regular_file_is_refused_and_left_as_it_is() {
         }
         assert_eq!(swap(&backend, 0, 1, b"one").unwrap(), Swap::Swapped);
         assert!(fs::read_to_string(victim).unwrap().contains("\"version\":7"));
+    }
+}
+
+#[test]
+fn a_mark_that_says_something_else_is_refused_and_left_as_it_is() {
+    let (directory, path) = fresh();
+    swap(&open(&path, Strategy::Flock), 0, 1, b"one").unwrap();
+    let mark = path.join("interlock.json");
+    let good = fs::read_to_string(&mark).unwrap();
+    for (bad, words) in [
+        ("", "damaged"),
+        (&good[..good.len() / 2], "damaged"),
+        (&*good.replace("flock", "link"), "damaged"),
+        (&*good.replace(":1,", ":2,\"since\":2030,"), "format 2"),
+    ] {
+        fs::write(&mark, bad).unwrap();
+        refused(FileBackend::open(&path), Misconfigured, words);
+        assert_eq!(fs::read_to_string(&mark).unwrap(), bad);
+    }
+    fs::remove_file(&mark).unwrap();
+    let target = directory.path().join("mark");
+    fs::write(&target, &good).unwrap();
+    symlink(&target, &mark).unwrap();
+    refused(FileBackend::open(&path), Misconfigured, "a symbolic link");
+    assert!(mark.is_symlink());
+    fs::rename(&target, &mark).unwrap();
+    assert_eq!(load(&FileBackend::open(&path).unwrap()).unwrap(), cell(1, b"one"));
+}
+
+#[test]
+fn a_symbolic_link_in_place_of_a_namespace_is_refused_and_left_as_it_is() {
+    for strategy in BOTH {
+        let (directory, path) = fresh();
+        FileOptions::new(&path).strategy(strategy).namespace("other").open().unwrap();
+        let (link, elsewhere) = (path.join("default"), directory.path().join("elsewhere"));
+        symlink(&elsewhere, &link).unwrap();
+        refused(FileBackend::open(&path), Misconfigured, "a symbolic link");
+        assert!(link.is_symlink() && !elsewhere.exists());
+        fs::create_dir(&elsewhere).unwrap();
+        refused(FileBackend::open(&path), Misconfigured, "a symbolic link");
+        assert!(link.is_symlink() && names(&elsewhere).is_empty());
+    }
+}
+
+#[test]
+fn what_is_made_is_for_its_user_alone_or_for_the_group_too() {
+    // Only root may give it to a group of others.
+    let group = if geteuid().is_root() { 12_345 } else { getegid().as_raw() };
+    for strategy in BOTH {
+        let (_directory, path) = fresh();
+        let options = FileOptions::new(&path).strategy(strategy);
+        for (options, group, of_directories, of_files) in [
+            (options.clone(), None, 0o700, 0o600),
+            (options.clone().group_access(true), None, 0o2770, 0o660),
+            (options.clone().group_id(group), Some(group), 0o2770, 0o660),
+        ] {
+            swap(&options.open().unwrap(), 0, 1, b"one").unwrap();
+            for (name, mode) in [
+                ("", of_directories),
+                ("default", of_directories),
+                ("interlock.json", of_files),
+                (file_of(strategy), of_files),
+            ] {
+                let made = fs::metadata(path.join(name)).unwrap();
+                assert_eq!(made.mode() & 0o7777, mode, "{name:?}");
+                assert!(group.is_none_or(|group| made.gid() == group), "{name:?}");
+            }
+            fs::remove_dir_all(&path).unwrap();
+        }
     }
 }
 

@@ -12,6 +12,24 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Where sqlx has a pool already, it knows the way to the server. Only that is taken from it: the locks have a
+//! connection of their own, because a busy pool must not cost a lease.
+//!
+//! ```no_run
+//! use lock_core::Locks;
+//! use lock_mysql::MySqlBackend;
+//! use lock_mysql::sqlx::MySqlPool;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = MySqlPool::connect("mysql://shop@db.internal/shop").await?;
+//! let locks = Locks::new(MySqlBackend::from_pool(&pool)?);
+//! # Ok(()) }
+//! ```
+//!
+//! That has to be the pool of sqlx **0.9**: types of it are in [`MySqlBackend::from_pool`],
+//! [`MySqlOptions::new`] and [`fence::update`]. So that nobody has to guess, it is here as [`sqlx`]; another
+//! release of sqlx may be in the same program, with its server named by a URL.
+//!
 //! # When it is the right store
 //!
 //! When what the locks protect runs on more than one host, or in that database anyway: the locks then
@@ -142,4 +160,6 @@ mod way;
 pub use backend::MySqlBackend;
 pub use inspect::ServerFacts;
 pub use options::MySqlOptions;
+/// The release of sqlx whose types are in this crate's functions: 0.9, with what this crate needs of it.
+pub use sqlx;
 pub use table::MIGRATION;

@@ -1,4 +1,4 @@
-//! A SQLite file as a store of locks: for the processes of one host, without a server.
+//! An SQLite file as a store of locks: for the processes of one host, without a server.
 //!
 //! ```
 //! use lock_core::Locks;
@@ -19,6 +19,9 @@
 //!
 //! When all who ask for locks run on one host. There is no server to set up, a crash of a holder is seen
 //! at once, and after a boot nothing is stale. For several hosts take the database that they share.
+//!
+//! This crate is for Unix, and is built and tested on Linux. SQLite itself is compiled in, which takes a C
+//! compiler.
 //!
 //! # What it promises
 //!
@@ -67,14 +70,3 @@ mod cell;
 mod file;
 
 pub use backend::{SqliteBackend, SqliteOptions};
-
-/// The examples of the project's pages, which are tests here because this crate has all they need.
-#[cfg(doctest)]
-mod pages {
-    #[doc = include_str!("../../README.md")]
-    struct Readme;
-    #[doc = include_str!("../../docs/fencing.md")]
-    struct Fencing;
-    #[doc = include_str!("../../docs/migrating.md")]
-    struct Migrating;
-}

@@ -33,6 +33,7 @@ const HISTORY: &str = "LOCK_CONFORMANCE_HISTORY";
 
 /// What a worker is to do; `key` names the request from then on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Order {
     /// Asks for locks.
     Acquire {
@@ -129,6 +130,7 @@ fn tolerance(mode: Mode) -> u32 {
 
 /// What a worker says of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Report {
     /// It has the locks, with this fence, as this task.
     Granted {

@@ -66,7 +66,8 @@ impl Actor {
     /// its own and for one at most.
     pub(super) fn offer(&mut self, is_idle: bool) -> Option<Writer> {
         let has_room = self.bytes < self.room();
-        let offers = self.pace.offers(is_idle) && has_room && !self.is_tight && self.closing.is_none();
+        let offers =
+            self.pace.offers(is_idle) && has_room && !self.is_tight && self.closing.is_none();
         let bell = self.bell.as_ref().filter(|_| offers)?;
         Some(Writer { client: self.config.id, bell: bell.namespace(), user: bell.user() })
     }

@@ -13,6 +13,7 @@ mod sys;
 mod sys;
 mod watch;
 
+use std::fmt;
 use std::iter;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,17 @@ pub enum Liveness {
     Dead,
     /// Nothing can be said from here: the lease decides.
     Unknown,
+}
+
+/// One word, as in JSON: `alive`, `dead` or `unknown`.
+impl fmt::Display for Liveness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Alive => "alive",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+        })
+    }
 }
 
 /// A process: its id, and when it was started, because ids are used again.

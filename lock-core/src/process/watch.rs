@@ -14,6 +14,7 @@ pub struct DeathWatch(sys::Exit);
 /// Why the end of a process cannot be watched for.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch for the end of process {pid}; probe it from time to time instead")]
+#[non_exhaustive]
 pub struct WatchError {
     /// The id of the process.
     pub pid: u32,
