@@ -12,8 +12,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Where sqlx has a pool already, it knows the way to the server. Only that is taken from it: the locks have a
-//! connection of their own, because a busy pool must not cost a lease.
+//! A program that has a pool of sqlx has said there where the server is. Only that is taken from it: the locks
+//! have a connection of their own, because a busy pool must not cost a lease.
 //!
 //! ```no_run
 //! use lock_core::Locks;
@@ -26,9 +26,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! That has to be the pool of sqlx **0.9**: types of it are in [`MySqlBackend::from_pool`],
-//! [`MySqlOptions::new`] and [`fence::update`]. So that nobody has to guess, it is here as [`sqlx`]; another
-//! release of sqlx may be in the same program, with its server named by a URL.
+//! It has to be a pool of sqlx 0.9, whose types are in the functions of this crate ([`MySqlOptions::new`] and
+//! [`fence::update`], too), and which is here as [`sqlx`], so that nobody has to guess. Beside another release
+//! of it, name the server by a URL.
 //!
 //! # When it is the right store
 //!
