@@ -109,10 +109,10 @@
 //!
 //! | holds | bytes of the file | acquire, `flock` | acquire, `excl` | acquire, SQLite |
 //! |---|---|---|---|---|
-//! | 10 | 1,232 | 0.28 ms | 0.29 ms | 0.15 ms |
-//! | 100 | 8,443 | 0.27 ms | 0.35 ms | 0.17 ms |
-//! | 1,000 | 83,244 | 0.75 ms | 0.69 ms | 0.49 ms |
-//! | 10,000 | 858,245 | 6.0 ms | 6.1 ms | 3.4 ms |
+//! | 10 | 1,250 | 0.37 ms | 0.36 ms | 0.22 ms |
+//! | 100 | 8,461 | 0.46 ms | 0.39 ms | 0.20 ms |
+//! | 1,000 | 83,262 | 0.56 ms | 0.48 ms | 0.26 ms |
+//! | 10,000 | 858,263 | 2.1 ms | 1.9 ms | 1.2 ms |
 //!
 //! Of the 0.28 ms, 0.22 ms are the bare calls, nearly all of it the two syncs. On a disk where others write
 //! much, a sync of a name may wait for them, and then an acquire takes as long as they do: SQLite, which

@@ -122,20 +122,20 @@
 //!
 //! | holds | bytes of `data` | acquire, MariaDB 10.11 | acquire, MySQL 9.7 | redo log a change | MySQL's binary log a change |
 //! |---|---|---|---|---|---|
-//! | 10 | 1,061 | 0.28 ms | 0.57 ms | 3–4 KB | 2.7 KB |
-//! | 100 | 8,272 | 0.37 ms | 0.78 ms | 9–12 KB | 17 KB |
-//! | 1,000 | 83,073 | 0.8 ms | 3.4 ms | 85–93 KB | 168 KB |
-//! | 10,000 | 858,074 | 8.4 ms | 26 ms | 0.9 MB | not measured |
+//! | 10 | 1,250 | 0.19 ms | 0.48 ms | 3–4 KB | 2.7 KB |
+//! | 100 | 8,461 | 0.23 ms | 0.62 ms | 9–12 KB | 17 KB |
+//! | 1,000 | 83,262 | 0.47 ms | 1.6 ms | 85–93 KB | 168 KB |
+//! | 10,000 | 858,263 | 4.3 ms | 13 ms | 0.9 MB | not measured |
 //!
 //! So keep to some hundreds of locks at a time in one namespace, and give independent things
 //! namespaces of their own. A table that would not fit into `max_allowed_packet` is refused before it
 //! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
 //!
 //! Sixteen processes of one host and user that do nothing but take and give back locks of one namespace get
-//! 2,800 to 4,000 changes a second done on MySQL there, each about as many as the other, because one of them
+//! 2,800 to 6,000 changes a second done on MySQL there, each about as many as the other, because one of them
 //! writes for all; on two hosts 1,500 to 1,800, on four 900. Where they cannot reach each other they take
-//! turns, which makes 700 to 1,000; retrying blindly makes 190 to 260. Tasks of one process share their
-//! changes: 64 of them acquire and release about 20,000 times a second.
+//! turns, which makes 700 to 1,000; retrying blindly makes 190 to 350. Tasks of one process share their
+//! changes: 64 of them acquire and release 20,000 to 35,000 times a second.
 //!
 //! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however
 //! many locks it holds.

@@ -119,12 +119,12 @@
 //! All locks of a namespace are one value that each change writes anew, and that replicas and the
 //! append-only file get as a whole. On one machine with two cores and a local disk, Redis 7.0, medians:
 //!
-//! | holds | bytes of `data` | acquire, `appendfsync always` | acquire, no append-only file | appended a change |
-//! |---|---|---|---|---|
-//! | 10 | 1,060 | 0.16 ms | 0.05 ms | 1.3 KB |
-//! | 100 | 8,271 | 0.26 ms | 0.06 ms | 8.6 KB |
-//! | 1,000 | 83,072 | 0.9 ms | 0.5 ms | 84 KB |
-//! | 10,000 | 858,073 | 16 ms | 18 ms | not measured |
+//! | holds | bytes of `data` | acquire, `appendfsync always` | appended a change |
+//! |---|---|---|---|
+//! | 10 | 1,250 | 0.23 ms | 1.3 KB |
+//! | 100 | 8,461 | 0.30 ms | 8.6 KB |
+//! | 1,000 | 83,262 | 0.44 ms | 84 KB |
+//! | 10,000 | 858,263 | 1.9 ms | not measured |
 //!
 //! The server does one thing at a time, so that what a large table costs, all its users pay. Keep to
 //! some hundreds of locks at a time in one namespace, and give independent things namespaces of their
