@@ -59,8 +59,9 @@ struct Seen {
 impl Group {
     /// Of a child that was not reaped yet.
     pub(crate) fn new(child: Pid, grouping: Grouping) -> Self {
-        let id = child.as_raw_pid();
-        let started = u32::try_from(id).ok().and_then(Process::find).map(|process| process.1);
+        // Also of one that has ended already, and is a zombie.
+        let stat = procfs::process::Process::new(child.as_raw_pid()).and_then(|child| child.stat());
+        let started = stat.ok().map(|stat| stat.starttime);
         Self { child, started, grouping }
     }
 
@@ -156,7 +157,7 @@ impl Group {
     /// Whether another process has got the child's id, which is only so when none of its group was left.
     fn is_of_others(self, all: &HashMap<i32, Stat>) -> bool {
         let leader = all.get(&self.child.as_raw_pid());
-        leader.is_some_and(|leader| Some(leader.starttime) != self.started)
+        leader.zip(self.started).is_some_and(|(leader, started)| leader.starttime != started)
     }
 
     /// Whether it is of the run. CMD is, also in a group of its own, as interactive shells make themselves one.
