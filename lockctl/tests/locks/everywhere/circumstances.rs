@@ -9,29 +9,35 @@ use rustix::process::{Signal, kill_process_group};
 
 use crate::{
     scene::{Scene, UNTIL_EOF},
-    world::{LOCKCTL, content, is_dead, stderr, stdout},
+    world::{LOCKCTL, content, is_dead, poll, stderr, stdout},
 };
 
 const POLITE: &str =
     "trap 'echo asked >>asked; exit 5' TERM; echo $$; while :; do sleep 0.02; done";
 
+/// What tells `timeout` that its time is up: its own timer sends the same.
+const EXPIRED: Signal = Signal::ALARM;
+
 #[test]
 fn timeout_ends_the_run() {
     let scene = Scene::new();
     let mut timeout = scene.world.program("timeout");
-    timeout.args(["1", LOCKCTL, "run", "-l", "one", "--", "sh", "-c", POLITE]);
+    timeout.args(["600", LOCKCTL, "run", "-l", "one", "--", "sh", "-c", POLITE]);
     let mut run = scene.start(&mut timeout);
     let command = run.command_pid();
+    run.signal(EXPIRED);
     assert_eq!(run.wait().code(), Some(124));
     assert!(is_dead(command));
     assert_eq!(content(&scene.path("asked")), "asked\n");
     scene.assert_free();
     // One that leaves no time for anything still frees the lock, when the command has ended.
     let mut timeout = scene.world.program("timeout");
-    timeout.args([
-        "-s", "KILL", "1", LOCKCTL, "run", "-l", "one", "--lease", "1h", "--", "sleep", "600",
-    ]);
-    scene.start(&mut timeout).wait();
+    timeout.args(["-s", "KILL", "600", LOCKCTL, "run", "-l", "one", "--lease", "1h", "--"]);
+    let mut run = scene.start(timeout.args(["sh", "-c", POLITE]));
+    let command = run.command_pid();
+    run.signal(EXPIRED);
+    run.wait();
+    poll("the command ends", || is_dead(command).then_some(()));
     scene.assert_ends("run --wait 30s -l one -- true", 0);
     scene.assert_free();
     // And the other way round.
