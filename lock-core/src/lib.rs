@@ -117,7 +117,7 @@
 //!
 //! # Features
 //!
-//! - `dial`: connects to host names that have several addresses, for backends of stores on a network.
+//! - `server`: what backends of stores on a server have in common: URLs, dialling, time limits, errors.
 //! - `metrics`: counts and times of requests and of calls of the store, through the crate `metrics`;
 //!   see [`observability`].
 //! - `test-util`: fakes for the tests of whoever uses this crate: backends that fail on demand, and
@@ -134,7 +134,7 @@ mod bell;
 mod blocking;
 mod builder;
 mod clock;
-#[cfg(feature = "dial")]
+#[cfg(feature = "server")]
 pub mod dial;
 mod driver;
 mod error;
@@ -156,6 +156,8 @@ pub mod observability {
 pub mod options;
 pub mod process;
 mod request;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod table;
 mod task;
 #[cfg(feature = "test-util")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lock_core::dial::{Addresses, DialError};
 use lock_core::process::{DeathWatch, Process, ProcessSet, WatchError};
+use lock_core::server::{BadCertificate, Doing, ServerUrls};
 use lock_core::table::{LockTable, TableError};
 use lock_core::testing::{Faults, FaultyBackend, Referee, TestClock};
 use lock_core::{
@@ -47,11 +48,14 @@ fn handles_go_between_threads() {
     is_shared::<TestClock>();
     is_shared::<LockTable>();
     is_shared::<Addresses>();
+    is_shared::<ServerUrls>();
     is_shared::<Box<dyn LockBackend>>();
 }
 
 #[test]
 fn values_are_plain() {
+    is_plain::<Doing>();
+    is_plain::<BadCertificate>();
     is_plain::<LockName>();
     is_plain::<Mode>();
     is_plain::<LockSet>();

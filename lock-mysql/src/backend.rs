@@ -8,21 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lock_core::options::all_failed;
 use lock_core::options::read_password;
+use lock_core::server::{Doing, first_that_serves, within};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use crate::error::{Doing, Site, apart, is_missing_table, out_of_reach, silent, sort};
+use crate::error::{Site, is_missing_table, sort};
 use crate::options::{MySqlOptions, address};
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
 use crate::way::Way;
 
-/// How long a statement may take; one waits for the row for 2 s at most.
-const CALL_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
 
@@ -122,7 +120,7 @@ impl MySqlBackend {
         let mut slot = self.slot.lock().await;
         let mut session = self.session(&mut slot).await?;
         let reading = session.read(&self.table, self.id(), Mark::default());
-        let result = match timeout(Duration::from_secs(CALL_SECONDS), reading).await {
+        let result = match within(Doing::Reading, &self.store, reading).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(missing)) => {
                 let created = self.within(Doing::Migrating, session.create(&self.table)).await;
@@ -134,7 +132,7 @@ impl MySqlBackend {
                     sort(Doing::Reading, &self.site(), missing)
                 })
             }
-            Err(_) => Err(silent(Doing::Reading, &self.store, Duration::from_secs(CALL_SECONDS))),
+            Err(silent) => Err(silent),
         };
         self.keep(&mut slot, session, &result);
         result
@@ -171,59 +169,39 @@ impl MySqlBackend {
     }
 
     /// Connects to the first server that serves and can be written, from the last good one on.
-    ///
-    /// Each may take its share of what is left of the time: none can cost the others theirs.
     async fn connect(&self) -> Result<Session, BackendError> {
         let count = self.servers.len();
-        let end = Instant::now() + self.connect_timeout;
         let first = self.server.load(Ordering::Relaxed);
-        let mut failures = Vec::new();
-        for (tried, index) in (first..first + count).map(|index| index % count).enumerate() {
-            let left = end.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(count - tried).unwrap_or(u32::MAX);
-            match self.open(&self.servers[index], share).await {
-                Ok(session) => {
-                    let _ = self.account.set(session.account.clone());
-                    self.server.store(index, Ordering::Relaxed);
-                    return Ok(session);
-                }
-                Err(error) => failures.push((address(&self.servers[index]), error)),
-            }
-        }
-        Err(all_failed(&format!("cannot connect to {}", self.store), failures))
+        let numbers = (first..first + count).map(|number| number % count);
+        let named = numbers.map(|number| (address(&self.servers[number]), number)).collect();
+        let open = |number, limit| self.open(number, limit);
+        first_that_serves(&self.store, self.connect_timeout, named, open).await
     }
 
-    /// Connects to a server that serves and can be written, within that time.
-    async fn open(
-        &self,
-        server: &MySqlConnectOptions,
-        time: Duration,
-    ) -> Result<Session, BackendError> {
-        let session = self.connect_to(server, time).await?;
-        match Self::flaw(&session) {
-            None => Ok(session),
-            Some(flaw) => Err(apart(Doing::Connecting, &self.store, flaw)),
-        }
+    /// Connects to the server of this number, if it serves and can be written.
+    async fn open(&self, number: usize, limit: Instant) -> Result<Session, BackendError> {
+        let session = self.connect_to(&self.servers[number], limit).await?;
+        let session = self.believe(Doing::Connecting, &session, ()).map(|()| session)?;
+        let _ = self.account.set(session.account.clone());
+        self.server.store(number, Ordering::Relaxed);
+        Ok(session)
     }
 
-    /// Connects to a server whatever it is good for, within that time.
+    /// Connects to a server whatever it is good for.
     pub(crate) async fn connect_to(
         &self,
         server: &MySqlConnectOptions,
-        time: Duration,
+        limit: Instant,
     ) -> Result<Session, BackendError> {
-        let limit = Instant::now() + time;
         let server = &match &self.password_file {
             Some(path) => server.clone().password(&read_password(path)?),
             None => server.clone(),
         };
-        let way = Way::find(server, limit).await;
-        let way = way.map_err(|error| out_of_reach(&self.store, error))?;
-        match timeout_at(limit, Session::open(way, server)).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(sort(Doing::Connecting, &self.site(), error)),
-            Err(_) => Err(silent(Doing::Connecting, &self.store, time)),
-        }
+        let doing = Doing::Connecting;
+        let way = Way::find(server, limit).await.map_err(|error| {
+            doing.failed(&self.store, BackendErrorKind::Unavailable, None).with_source(error)
+        })?;
+        Session::open(way, server).await.map_err(|error| sort(doing, &self.site(), error))
     }
 
     /// Why a server is not to be used, not even for reading: what it tells may be of the past, since
@@ -235,25 +213,20 @@ impl MySqlBackend {
         session.is_read_only.then_some("it is read-only; it may have stopped being the primary")
     }
 
-    /// Runs a statement within its time limit.
+    /// Runs a statement within its time limit; one waits for the row for 2 s at most.
     async fn within<T>(
         &self,
         doing: Doing,
         call: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, BackendError> {
-        let limit = Duration::from_secs(CALL_SECONDS);
-        match timeout(limit, call).await {
-            Ok(result) => result.map_err(|error| sort(doing, &self.site(), error)),
-            Err(_) => Err(silent(doing, &self.store, limit)),
-        }
+        let result = within(doing, &self.store, call).await?;
+        result.map_err(|error| sort(doing, &self.site(), error))
     }
 
-    /// What was read, unless the server is not to be used any more.
-    fn believe<T>(&self, session: &Session, found: T) -> Result<T, BackendError> {
-        match Self::flaw(session) {
-            None => Ok(found),
-            Some(flaw) => Err(apart(Doing::Reading, &self.store, flaw)),
-        }
+    /// What was found, unless the server is not to be used, or not any more.
+    fn believe<T>(&self, doing: Doing, session: &Session, found: T) -> Result<T, BackendError> {
+        let Some(flaw) = Self::flaw(session) else { return Ok(found) };
+        Err(doing.failed(&self.store, BackendErrorKind::Unavailable, Some(flaw)))
     }
 
     /// Keeps the connection after a call, if it is good for another; turns to the next server if not.
@@ -285,7 +258,7 @@ impl LockBackend for MySqlBackend {
         let known = slot.known.0;
         let reading = session.read(&self.table, self.id(), known);
         let read = self.within(Doing::Reading, reading).await;
-        let result = read.and_then(|found| self.believe(&session, found));
+        let result = read.and_then(|found| self.believe(Doing::Reading, &session, found));
         self.keep(&mut slot, session, &result);
         Ok(slot.learn(result?))
     }
@@ -324,7 +297,7 @@ impl LockBackend for MySqlBackend {
         let known = slot.known.0;
         let reading = session.read_in_turn(&self.table, self.id(), known);
         let read = self.within(Doing::Reading, reading).await;
-        let result = read.and_then(|found| self.believe(&session, found));
+        let result = read.and_then(|found| self.believe(Doing::Reading, &session, found));
         self.keep(&mut slot, session, &result);
         Ok(result?.map(|found| slot.learn(found)))
     }

@@ -1,38 +1,12 @@
 //! What errors of the server and of the way to it mean for a swap, and what to do about them.
 
 use std::io;
-use std::time::Duration;
 
-use lock_core::dial::DialError;
+use lock_core::server::{BadCertificate, Doing};
 use lock_core::{BackendError, BackendErrorKind as Kind};
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::table::Table;
-
-/// What was being done when an error came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
-    Connecting,
-    Reading,
-    Swapping,
-    Migrating,
-}
-
-impl Doing {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Connecting => "connect to",
-            Self::Reading => "read from",
-            Self::Swapping => "write to",
-            Self::Migrating => "create the table in",
-        }
-    }
-
-    /// What an error means that says nothing of whether the statement was executed.
-    fn unclear(self) -> Kind {
-        if self == Self::Swapping { Kind::OutcomeUnknown } else { Kind::Unavailable }
-    }
-}
 
 /// What messages name.
 #[derive(Debug)]
@@ -54,28 +28,7 @@ pub(crate) fn sort(doing: Doing, site: &Site<'_>, error: sqlx::Error) -> Backend
         Some(error) => judge(doing, error.number(), site),
         None => judge_other(doing, site, &error),
     };
-    let mut message = format!("cannot {} {}", doing.verb(), site.store);
-    if let Some(advice) = advice {
-        message = format!("{message}: {advice}");
-    }
-    BackendError::new(kind, message).with_source(error)
-}
-
-/// An error that has no cause but the clock.
-pub(crate) fn silent(doing: Doing, store: &str, time: Duration) -> BackendError {
-    let (verb, seconds) = (doing.verb(), time.as_secs_f64());
-    let message = format!("cannot {verb} {store}: no answer within {seconds:.1} s");
-    BackendError::new(doing.unclear(), message)
-}
-
-/// A host name none of whose addresses works.
-pub(crate) fn out_of_reach(store: &str, error: DialError) -> BackendError {
-    BackendError::new(Kind::Unavailable, format!("cannot connect to {store}")).with_source(error)
-}
-
-/// A server that could be asked, and must not be believed.
-pub(crate) fn apart(doing: Doing, store: &str, why: &str) -> BackendError {
-    BackendError::new(Kind::Unavailable, format!("cannot {} {store}: {why}", doing.verb()))
+    doing.failed(site.store, kind, advice.as_deref()).with_source(error)
 }
 
 /// Whether the row was there already.
@@ -212,7 +165,7 @@ fn judge_other(doing: Doing, site: &Site<'_>, error: &sqlx::Error) -> (Kind, Opt
         ),
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => (Kind::Misconfigured, None),
         sqlx::Error::Io(error) => match bad_certificate(error) {
-            Some(advice) => (Kind::Misconfigured, Some(advice.into())),
+            Some(advice) => (Kind::Misconfigured, Some(advice)),
             None => (doing.unclear(), None),
         },
         _ => (doing.unclear(), None),
@@ -220,38 +173,15 @@ fn judge_other(doing: Doing, site: &Site<'_>, error: &sqlx::Error) -> (Kind, Opt
 }
 
 /// What to do if one side refuses the certificate of the other.
-fn bad_certificate(error: &io::Error) -> Option<&'static str> {
-    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
-    Some(match error.get_ref()?.downcast_ref::<E>()? {
-        E::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "the server's certificate is for another name: connect by that name, or use \
-             ssl-mode=verify-ca"
+fn bad_certificate(error: &io::Error) -> Option<String> {
+    let bad = BadCertificate::of(error)?;
+    Some(match bad {
+        BadCertificate::OtherName => format!("{bad}, or use ssl-mode=verify-ca"),
+        BadCertificate::OwnCa => {
+            format!("{bad}, or use ssl-mode=required where the network can be trusted")
         }
-        E::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "the server's certificate is not of a CA that is trusted here: name the CA's own with \
-             ssl-ca"
-        }
-        E::InvalidCertificate(Bad::Other(other)) if is_own_ca(other) => {
-            "the server's certificate is its own CA, which is not enough to verify it: give it one \
-             that a CA has signed, or use ssl-mode=required where the network can be trusted"
-        }
-        E::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "the server's certificate has expired"
-        }
-        E::InvalidCertificate(_) => "the server's certificate is not good",
-        E::AlertReceived(
-            Alert::BadCertificate
-            | Alert::UnknownCA
-            | Alert::CertificateExpired
-            | Alert::CertificateRequired
-            | Alert::CertificateUnknown,
-        ) => "the server does not take the client's certificate: check ssl-cert and ssl-key",
-        _ => return None,
+        _ => bad.to_string(),
     })
-}
-
-fn is_own_ca(error: &rustls::OtherError) -> bool {
-    error.to_string().contains("CaUsedAsEndEntity")
 }
 
 #[cfg(test)]

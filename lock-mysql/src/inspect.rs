@@ -1,11 +1,12 @@
 //! What a server says of itself: for tools that look after a store.
 
+use lock_core::server::Doing;
 use lock_core::{BackendError, Version};
 use sqlx::{AssertSqlSafe, Executor, Row};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use crate::MySqlBackend;
-use crate::error::{Doing, is_denied, silent, sort};
+use crate::error::{is_denied, sort};
 use crate::session::Session;
 use crate::table::Table;
 
@@ -64,7 +65,7 @@ impl MySqlBackend {
         let mut all = Vec::new();
         for server in 0..self.servers.len() {
             let asked = timeout(2 * TIME, self.ask(server)).await;
-            all.push(asked.unwrap_or_else(|_| Err(silent(Doing::Reading, &self.store, TIME))));
+            all.push(asked.unwrap_or_else(|_| Err(Doing::Reading.silent(&self.store, TIME))));
         }
         all
     }
@@ -75,7 +76,10 @@ impl MySqlBackend {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
-        let mut session = self.connect_to(options, TIME).await?;
+        let limit = Instant::now() + TIME;
+        let connecting = timeout_at(limit, self.connect_to(options, limit)).await;
+        let mut session =
+            connecting.unwrap_or_else(|_| Err(Doing::Connecting.silent(&self.store, TIME)))?;
         let _ = self.account.set(session.account.clone());
         let facts = session.facts(&self.table, self.id()).await;
         let facts = facts.map_err(|error| sort(Doing::Reading, &self.site(), error))?;

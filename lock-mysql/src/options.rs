@@ -1,19 +1,17 @@
 //! How to find and use a server: options, and the URL that says them in one line.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lock_core::options::{
-    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, UrlParts, connect_timeout, unknown_option,
-};
+use lock_core::BackendError;
 use lock_core::options::{check_namespace, read_password};
-use lock_core::{BackendError, BackendErrorKind};
+use lock_core::server::{
+    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_files, host_and_port,
+    without_brackets,
+};
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
-use url::{Url, form_urlencoded};
 
 use crate::backend::MySqlBackend;
 use crate::table::Table;
@@ -46,14 +44,7 @@ pub struct MySqlOptions {
 impl MySqlOptions {
     /// Options for the server that these options of sqlx reach.
     pub fn new(server: MySqlConnectOptions) -> Self {
-        Self {
-            servers: vec![without_brackets(server)],
-            table: Table::default().to_string(),
-            namespace: None,
-            password_file: None,
-            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
-            ssl_files: Vec::new(),
-        }
+        Self::of(vec![bare(server)])
     }
 
     /// Options for the server that this pool reaches.
@@ -78,107 +69,77 @@ impl MySqlOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the URL is bad. The message does not show it.
     pub fn from_url(url: &str) -> Result<Self, BackendError> {
-        let UrlParts { scheme, user, hosts, rest } = UrlParts::split(url).map_err(bad)?;
-        if !matches!(scheme, "mysql" | "mariadb") {
-            return Err(bad("it does not begin with mysql://"));
-        }
-        let mut options: Option<Self> = None;
-        for host in hosts {
-            let url = Url::parse(&format!("mysql://{user}{host}{rest}"))
-                .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
-            let one = Self::from_one(&url)?;
-            match &mut options {
-                Some(options) => options.servers.extend(one.servers),
-                None => options = Some(one),
-            }
-        }
-        let options = options.expect("there is a host");
-        if options.servers.len() > 1 && options.servers[0].get_socket().is_some() {
-            return Err(bad("it has several hosts and a socket, which is on one"));
-        }
-        Ok(options)
-    }
-
-    fn from_one(url: &Url) -> Result<Self, BackendError> {
-        let mut plain = url.clone();
-        plain.set_query(None);
-        let server = MySqlConnectOptions::from_url(&plain)
-            .map_err(|_| bad("user, password or database are not UTF-8"))?;
-        let mut options = Self::new(server);
-        let [server] = &mut options.servers[..] else { unreachable!("it has one") };
+        let urls = ServerUrls::parse(&["mysql", "mariadb"], url)?;
+        let bad = |what: &str| urls.bad(what);
+        let server = |url| {
+            MySqlConnectOptions::from_url(url)
+                .map(bare)
+                .map_err(|_| bad("user, password or database are not UTF-8"))
+        };
+        let mut options = Self::of(urls.each.iter().map(server).collect::<Result<_, _>>()?);
         let mut mode = None;
-        // A plus is a plus: it may be in a path or a name.
-        let query = url.query().unwrap_or_default().replace('+', "%2B");
-        let mut seen: Vec<Cow<'_, str>> = Vec::new();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&key) {
-                return Err(bad("it says the same option twice"));
-            }
-            seen.push(key.clone());
-            if value.contains(char::REPLACEMENT_CHARACTER) {
-                return Err(bad("an option of it is not UTF-8"));
-            }
-            let taken = std::mem::replace(server, MySqlConnectOptions::new());
-            *server = match &*key {
-                "table" => {
-                    options.table = value.into_owned();
-                    taken
+        for (key, value) in &urls.options {
+            match &**key {
+                "table" => options.table.clone_from(value),
+                "namespace" => options.namespace = Some(value.clone()),
+                "password-file" => options.password_file = Some(value.into()),
+                "socket" if urls.each.len() > 1 => {
+                    return Err(bad("it has several hosts and a socket, which is on one"));
                 }
-                "namespace" => {
-                    options.namespace = Some(value.into_owned());
-                    taken
-                }
-                "password-file" if url.password().is_some() => {
-                    return Err(bad("it has a password and a password-file: write one of them"));
-                }
-                "password-file" => {
-                    options.password_file = Some(PathBuf::from(&*value));
-                    taken
-                }
-                "socket" => taken.socket(&*value),
-                "connect-timeout" => {
-                    options.connect_timeout = connect_timeout(&value).map_err(|what| bad(&what))?;
-                    taken
-                }
-                "ssl-mode" | "sslmode" => {
-                    mode = Some(ssl_mode(&value)?);
-                    taken
-                }
+                "socket" => options.change(|server| server.socket(value)),
+                "connect-timeout" => options.connect_timeout = urls.connect_timeout(value)?,
+                "ssl-mode" | "sslmode" => mode = Some(ssl_mode(value).map_err(|what| bad(&what))?),
                 "ssl-ca" | "sslca" => {
-                    options.ssl_files.push(("ssl-ca", PathBuf::from(&*value)));
-                    taken.ssl_ca(&*value)
+                    options.ssl_files.push(("ssl-ca", value.into()));
+                    options.change(|server| server.ssl_ca(value));
                 }
                 "ssl-cert" | "sslcert" => {
-                    options.ssl_files.push(("ssl-cert", PathBuf::from(&*value)));
-                    taken.ssl_client_cert(&*value)
+                    options.ssl_files.push(("ssl-cert", value.into()));
+                    options.change(|server| server.ssl_client_cert(value));
                 }
                 "ssl-key" | "sslkey" => {
-                    options.ssl_files.push(("ssl-key", PathBuf::from(&*value)));
-                    taken.ssl_client_key(&*value)
+                    options.ssl_files.push(("ssl-key", value.into()));
+                    options.change(|server| server.ssl_client_key(value));
                 }
-                _ => return Err(bad(&unknown_option(&key))),
-            };
+                _ => return Err(urls.unknown(key)),
+            }
         }
         let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
+        let has_ca = has("ssl-ca");
         if has("ssl-cert") != has("ssl-key") {
             return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
         }
         let verifies =
             matches!(mode, None | Some(MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity));
-        if has("ssl-ca") && !verifies {
+        if has_ca && !verifies {
             return Err(bad("its ssl-ca verifies nothing with this ssl-mode: write verify-ca or \
                             verify-identity"));
         }
         if has("ssl-cert") && matches!(mode, Some(MySqlSslMode::Disabled)) {
             return Err(bad("its ssl-cert is of no use with ssl-mode=disabled"));
         }
-        if let Some(mode) = mode.or(has("ssl-ca").then_some(MySqlSslMode::VerifyCa)) {
-            let taken = std::mem::replace(server, MySqlConnectOptions::new());
-            *server = taken.ssl_mode(mode);
+        if let Some(mode) = mode.or(has_ca.then_some(MySqlSslMode::VerifyCa)) {
+            options.change(|server| server.ssl_mode(mode));
         }
         Ok(options)
+    }
+
+    fn of(servers: Vec<MySqlConnectOptions>) -> Self {
+        Self {
+            servers,
+            table: Table::default().to_string(),
+            namespace: None,
+            password_file: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            ssl_files: Vec::new(),
+        }
+    }
+
+    /// Changes the options of all servers.
+    fn change(&mut self, change: impl Fn(MySqlConnectOptions) -> MySqlConnectOptions) {
+        self.servers = std::mem::take(&mut self.servers).into_iter().map(change).collect();
     }
 
     /// Adds a server to turn to when those before it do not serve or cannot be written: another
@@ -189,7 +150,7 @@ impl MySqlOptions {
     /// takes over.
     #[must_use]
     pub fn or_server(mut self, server: MySqlConnectOptions) -> Self {
-        self.servers.push(without_brackets(server));
+        self.servers.push(bare(server));
         self
     }
 
@@ -240,7 +201,7 @@ impl MySqlOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the table, the namespace, the password file or a file of a
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the table, the namespace, the password file or a file of a
     /// certificate is bad.
     pub fn build(mut self) -> Result<MySqlBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
@@ -249,15 +210,7 @@ impl MySqlOptions {
         if let Some(path) = &self.password_file {
             read_password(path)?;
         }
-        for (option, path) in &self.ssl_files {
-            if let Err(error) = File::open(path) {
-                let message =
-                    format!("cannot read {}, the {option} of the mysql: URL", path.display());
-                let error =
-                    BackendError::new(BackendErrorKind::Misconfigured, message).with_source(error);
-                return Err(error);
-            }
-        }
+        check_files("mysql", self.ssl_files.iter().map(|(option, path)| (*option, &**path)))?;
         let store = self.describe(&table, &namespace);
         let (servers, file) = (self.servers, self.password_file);
         Ok(MySqlBackend::new(servers, self.connect_timeout, file, table, namespace, store))
@@ -284,19 +237,14 @@ impl MySqlOptions {
 }
 
 /// The brackets of `[::1]` belong to a URL, not to the address; sqlx keeps them.
-fn without_brackets(server: MySqlConnectOptions) -> MySqlConnectOptions {
-    let host = server.get_host();
-    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => server.clone().host(address),
-        None => server,
-    }
+fn bare(server: MySqlConnectOptions) -> MySqlConnectOptions {
+    let host = without_brackets(server.get_host()).to_owned();
+    server.host(&host)
 }
 
 /// Host and port as in a URL.
 pub(crate) fn address(server: &MySqlConnectOptions) -> String {
-    let (host, port) = (server.get_host(), server.get_port());
-    let host = if host.contains(':') { format!("[{host}]") } else { host.into() };
-    if port == DEFAULT_PORT { host } else { format!("{host}:{port}") }
+    host_and_port(server.get_host(), server.get_port(), DEFAULT_PORT)
 }
 
 impl fmt::Debug for MySqlOptions {
@@ -311,7 +259,7 @@ impl fmt::Debug for MySqlOptions {
     }
 }
 
-fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
+fn ssl_mode(text: &str) -> Result<MySqlSslMode, String> {
     let mode = text.to_ascii_lowercase().replace('_', "-");
     Ok(match &*mode {
         "disabled" => MySqlSslMode::Disabled,
@@ -320,23 +268,18 @@ fn ssl_mode(text: &str) -> Result<MySqlSslMode, BackendError> {
         "verify-ca" => MySqlSslMode::VerifyCa,
         "verify-identity" => MySqlSslMode::VerifyIdentity,
         _ => {
-            return Err(bad(&format!(
+            return Err(format!(
                 "its ssl-mode is {text:?}: write disabled, preferred, required, verify-ca or \
                  verify-identity"
-            )));
+            ));
         }
     })
-}
-
-fn bad(what: &str) -> BackendError {
-    let message = format!("cannot use the mysql: URL: {what}");
-    BackendError::new(BackendErrorKind::Misconfigured, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_core::LockBackend;
+    use lock_core::{BackendErrorKind, LockBackend};
 
     fn described(url: &str) -> String {
         MySqlOptions::from_url(url).unwrap().build().unwrap().describe()

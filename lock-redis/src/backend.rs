@@ -7,22 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lock_core::options::all_failed;
+use lock_core::server::{Doing, first_that_serves, within};
 use lock_core::{
     BackendError, BackendErrorKind as Kind, LockBackend, Reach, Snapshot, Swap, Version,
 };
 use redis::{RedisError, RedisResult};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use crate::error::{Doing, NO_MEMORY, Site, not_ours, of, silent, sort};
+use crate::error::{NO_MEMORY, Site, not_ours, sort};
 use crate::listener::Listener;
 use crate::options::RedisOptions;
 use crate::risk::{Info, Risk};
 use crate::servers::{Place, Servers, is_full};
 use crate::session::{Cell, Outcome, Session, redirection};
 
-/// How long a command may take.
-const CALL_SECONDS: u64 = 5;
+/// How long it may take to subscribe.
+const SUBSCRIBE_SECONDS: u64 = 5;
 /// How long a connection that lay idle may take to show that it still works.
 const PING_SECONDS: u64 = 1;
 
@@ -135,29 +135,22 @@ impl RedisBackend {
             places.retain(|other| *other != place);
             places.insert(0, place);
         }
-        let end = Instant::now() + self.servers.connect_timeout;
-        let mut failures = Vec::new();
-        for (tried, place) in places.iter().enumerate() {
-            let began = Instant::now();
-            let left = end.saturating_duration_since(began);
-            let share = left / u32::try_from(places.len() - tried).unwrap_or(u32::MAX);
-            let limit = began + share;
-            let error = match timeout_at(limit, self.try_at(place, limit)).await {
-                Ok(Ok(session)) => return Ok(session),
-                Ok(Err(error)) => error,
-                Err(_) => silent(Doing::Connecting, self.site(), share),
-            };
-            failures.push((place.to_string(), error));
+        let named = places.into_iter().map(|place| (place.to_string(), place)).collect();
+        let open = |place, limit| self.try_at(place, limit);
+        let found = first_that_serves(&self.store, self.servers.connect_timeout, named, open).await;
+        if found.is_err() {
+            *self.moved() = None;
         }
-        *self.moved() = None;
-        Err(all_failed(&format!("cannot connect to {}", self.store), failures))
+        found
     }
 
     /// Connects to the server at a place, or to that which the sentinel there names.
-    async fn try_at(&self, place: &Place, limit: Instant) -> Result<Session, BackendError> {
+    async fn try_at(&self, place: Place, limit: Instant) -> Result<Session, BackendError> {
         let sorted = |error: RedisError| sort(Doing::Connecting, self.site(), error);
         let primary = match &self.servers.sentinel {
-            Some(sentinel) => self.servers.primary(sentinel, place, limit).await.map_err(sorted)?,
+            Some(sentinel) => {
+                self.servers.primary(sentinel, &place, limit).await.map_err(sorted)?
+            }
             None => place.clone(),
         };
         let connection = self.servers.connect(&primary, limit).await.map_err(sorted)?;
@@ -168,14 +161,14 @@ impl RedisBackend {
                 let info = Info::parse(&info);
                 if info.is_replica {
                     let why = "a server is a replica, and so not the primary";
-                    return Err(of(Doing::Connecting, self.site(), Kind::Unavailable, why));
+                    return Err(self.failed(Doing::Connecting, Kind::Unavailable, why));
                 }
                 self.warn(&info);
             }
             Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) && !is_full(&error) => {}
             Err(error) => return Err(sorted(error)),
         }
-        if let Place::Tcp(address) = place
+        if let Place::Tcp(address) = &place
             && let Some(index) = self.servers.addresses.iter().position(|one| one == address)
         {
             self.server.store(index, Ordering::Relaxed);
@@ -202,12 +195,8 @@ impl RedisBackend {
         loop {
             let session = self.session().await?;
             let place = session.place.clone();
-            let limit = Duration::from_secs(CALL_SECONDS);
-            let Ok(result) = timeout(limit, command(session)).await else {
-                self.turn_away();
-                return Err(silent(doing, self.site(), limit));
-            };
-            match result {
+            let called = within(doing, &self.store, command(session)).await;
+            match called.inspect_err(|_| self.turn_away())? {
                 Ok(answer) => {
                     if let Some(kept) = &mut *self.slot() {
                         kept.used();
@@ -237,10 +226,13 @@ impl RedisBackend {
         doing: Doing,
         call: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, BackendError> {
-        match timeout(Duration::from_secs(CALL_SECONDS), call).await {
-            Ok(result) => result.map_err(|error| sort(doing, self.site(), error)),
-            Err(_) => Err(silent(doing, self.site(), Duration::from_secs(CALL_SECONDS))),
-        }
+        let result = within(doing, &self.store, call).await?;
+        result.map_err(|error| sort(doing, self.site(), error))
+    }
+
+    /// An error that this crate has found by itself.
+    fn failed(&self, doing: Doing, kind: Kind, why: &str) -> BackendError {
+        doing.failed(&self.store, kind, Some(why))
     }
 
     /// Believes that a version is on as many replicas as have to have it, or says that it is not.
@@ -257,13 +249,12 @@ impl RedisBackend {
             }
             Ok(have) => {
                 let why = format!("{have} of {} replicas have what is there", self.replicas);
-                of(doing, self.site(), doing.unclear(), &why)
+                self.failed(doing, doing.unclear(), &why)
             }
             // It has been done by then, whatever the error says.
-            Err(error) if doing == Doing::Swapping => {
-                of(doing, self.site(), Kind::OutcomeUnknown, "its replicas did not confirm it")
-                    .with_source(error)
-            }
+            Err(error) if doing == Doing::Swapping => self
+                .failed(doing, Kind::OutcomeUnknown, "its replicas did not confirm it")
+                .with_source(error),
             Err(error) => sort(doing, self.site(), error),
         };
         // The server may be one that its replicas have left.
@@ -303,7 +294,7 @@ impl RedisBackend {
             return Ok(listener);
         }
         let place = self.session().await?.place;
-        let limit = Instant::now() + Duration::from_secs(CALL_SECONDS);
+        let limit = Instant::now() + Duration::from_secs(SUBSCRIBE_SECONDS);
         let subscribing = self.servers.subscribe(&place, &self.cell.channel, limit);
         let subscription = self.within(Doing::Listening, subscribing).await?;
         // What was swapped before the subscription began was told to nobody.
@@ -339,7 +330,7 @@ impl LockBackend for RedisBackend {
         let (read, have) = self.call(Doing::Reading, read).await?;
         let snapshot = read.map_err(|why| {
             let why = not_ours(self.site(), &why);
-            of(Doing::Reading, self.site(), Kind::Misconfigured, &why)
+            self.failed(Doing::Reading, Kind::Misconfigured, &why)
         })?;
         self.believe(Doing::Reading, snapshot.version, have)?;
         Ok(snapshot)
@@ -365,9 +356,7 @@ impl LockBackend for RedisBackend {
                 Ok(Swap::Swapped)
             }
             (Outcome::Done(Swap::Conflict), _) => Ok(Swap::Conflict),
-            (Outcome::NoMemory, _) => {
-                Err(of(Doing::Swapping, self.site(), Kind::TooLarge, NO_MEMORY))
-            }
+            (Outcome::NoMemory, _) => Err(self.failed(Doing::Swapping, Kind::TooLarge, NO_MEMORY)),
         }
     }
 
@@ -381,7 +370,7 @@ impl LockBackend for RedisBackend {
             return Ok(());
         }
         let why = "the subscription has ended";
-        Err(of(Doing::Listening, self.site(), Kind::Unavailable, why))
+        Err(self.failed(Doing::Listening, Kind::Unavailable, why))
     }
 }
 

@@ -3,39 +3,14 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use lock_core::server::{BadCertificate, Doing};
 use lock_core::{BackendError, BackendErrorKind as Kind};
 use redis::{ErrorKind, RedisError};
 
 /// What to do about a server that is full.
 pub(crate) const NO_MEMORY: &str =
     "it has no memory left (maxmemory): give it more, or let other programs keep less in it";
-
-/// What was being done when an error came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
-    Connecting,
-    Reading,
-    Swapping,
-    Listening,
-}
-
-impl Doing {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Connecting => "connect to",
-            Self::Reading => "read from",
-            Self::Swapping => "write to",
-            Self::Listening => "listen to",
-        }
-    }
-
-    /// What an error means that says nothing of whether the command was executed.
-    pub(crate) fn unclear(self) -> Kind {
-        if self == Self::Swapping { Kind::OutcomeUnknown } else { Kind::Unavailable }
-    }
-}
 
 /// What messages name.
 #[derive(Debug, Clone, Copy)]
@@ -55,22 +30,7 @@ pub(crate) fn sort(doing: Doing, site: Site<'_>, error: RedisError) -> BackendEr
         Some(code) => judge(doing, code, error.detail().unwrap_or_default(), site),
         None => judge_other(doing, &error),
     };
-    let mut message = format!("cannot {} {}", doing.verb(), site.store);
-    if let Some(advice) = advice {
-        message = format!("{message}: {advice}");
-    }
-    BackendError::new(kind, message).with_source(error)
-}
-
-/// An error that has no cause but the clock.
-pub(crate) fn silent(doing: Doing, site: Site<'_>, time: Duration) -> BackendError {
-    let why = format!("no answer within {:.1} s", time.as_secs_f64());
-    of(doing, site, doing.unclear(), &why)
-}
-
-/// An error that this crate has found by itself.
-pub(crate) fn of(doing: Doing, site: Site<'_>, kind: Kind, why: &str) -> BackendError {
-    BackendError::new(kind, format!("cannot {} {}: {why}", doing.verb(), site.store))
+    doing.failed(site.store, kind, advice.as_deref()).with_source(error)
 }
 
 /// Sorts by the word that an error of the server begins with.
@@ -151,7 +111,7 @@ fn judge_other(doing: Doing, error: &RedisError) -> (Kind, Option<String>) {
             (Kind::Misconfigured, Some("the sentinel knows no primary of that name".into()))
         }
         _ => match certificate(error) {
-            Some(advice) => (Kind::Misconfigured, Some(advice.into())),
+            Some(bad) => (Kind::Misconfigured, Some(bad.to_string())),
             None => (doing.unclear(), None),
         },
     }
@@ -170,35 +130,12 @@ pub(crate) fn not_ours(site: Site<'_>, why: &str) -> String {
     format!("the key {} is not as lock-redis writes it: {why}", site.key)
 }
 
-/// What to do if one side refuses the certificate of the other.
-pub(crate) fn certificate(error: &RedisError) -> Option<&'static str> {
-    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error as E};
+/// What one side has against the certificate of the other, if that is what the error is about.
+pub(crate) fn certificate(error: &RedisError) -> Option<BadCertificate> {
     let error = error.source()?;
-    let error = match error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+    BadCertificate::of(match error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
         Some(shared) => shared.downcast_ref::<io::Error>()?,
         None => error.downcast_ref::<io::Error>()?,
-    };
-    Some(match error.get_ref()?.downcast_ref::<E>()? {
-        E::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "the server's certificate is for another name: connect by that name"
-        }
-        E::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "the server's certificate is not of a CA that is trusted here: name its CA with ssl-ca"
-        }
-        E::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "the server's certificate has expired"
-        }
-        E::InvalidCertificate(_) => "the server's certificate is not good",
-        E::AlertReceived(Alert::CertificateRequired) => {
-            "the server wants a certificate of the client: name it with ssl-cert and ssl-key"
-        }
-        E::AlertReceived(
-            Alert::BadCertificate
-            | Alert::UnknownCA
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown,
-        ) => "the server does not take the client's certificate: check ssl-cert and ssl-key",
-        _ => return None,
     })
 }
 

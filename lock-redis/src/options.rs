@@ -2,17 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lock_core::options::{
-    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, UrlParts, check_namespace, connect_timeout,
-    read_password, unknown_option,
+use lock_core::BackendError;
+use lock_core::options::{check_namespace, read_password};
+use lock_core::server::{
+    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_files, without_brackets,
 };
-use lock_core::{BackendError, BackendErrorKind};
 use percent_encoding::percent_decode_str;
-use url::{Url, form_urlencoded};
 
 use crate::backend::RedisBackend;
 use crate::servers::{Account, Address, Files, Sentinel, Servers};
@@ -62,42 +60,32 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the URL is bad. The message does not show it.
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the URL is bad. The message does not show it.
     pub fn from_url(url: &str) -> Result<Self, BackendError> {
-        let UrlParts { scheme, user, hosts, rest } = UrlParts::split(url).map_err(bad)?;
-        let is_tls = match scheme {
-            "redis" | "valkey" => false,
-            "rediss" | "valkeys" => true,
-            _ => return Err(bad("it does not begin with redis:// or rediss://")),
+        let urls = ServerUrls::parse(&["redis", "rediss", "valkey", "valkeys"], url)?;
+        let bad = |what: &str| urls.bad(what);
+        let is_tls = urls.scheme.ends_with("ss") || urls.scheme == "valkeys";
+        let first = &urls.each[0];
+        let decoded = |text| {
+            let text = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+            text.map_err(|_| bad("user or password are not UTF-8"))
         };
-        let mut options: Option<Self> = None;
-        for host in hosts {
-            let url = Url::parse(&format!("redis://{user}{host}{rest}"))
-                .map_err(|error| bad(&format!("{error}; write %XX for special characters")))?;
-            let one = Self::from_one(&url, is_tls)?;
-            match &mut options {
-                Some(options) => options.servers.addresses.extend(one.servers.addresses),
-                None => options = Some(one),
-            }
-        }
-        let options = options.expect("there is a host");
-        options.check_url()?;
-        Ok(options)
-    }
-
-    fn from_one(url: &Url, is_tls: bool) -> Result<Self, BackendError> {
-        let host = url.host_str().unwrap_or_default();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let database = match first.path().trim_matches('/') {
+            "" => 0,
+            number => number
+                .parse()
+                .map_err(|_| bad("what follows its hosts is no number of a database"))?,
+        };
         let mut options = Self {
             servers: Servers {
                 addresses: Vec::new(),
                 socket: None,
                 tls: is_tls.then(Files::default),
                 account: Account {
-                    user: Some(decoded(url.username())?).filter(|user| !user.is_empty()),
-                    password: url.password().map(decoded).transpose()?,
+                    user: Some(decoded(first.username())?).filter(|user| !user.is_empty()),
+                    password: first.password().map(decoded).transpose()?,
                 },
-                database: database(url.path())?,
+                database,
                 sentinel: None,
                 connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             },
@@ -108,28 +96,12 @@ impl RedisOptions {
         };
         let servers = &mut options.servers;
         let mut sentinel_user = None;
-        // A plus is a plus: it may be in a path or a name.
-        let query = url.query().unwrap_or_default().replace('+', "%2B");
-        let mut seen: Vec<Cow<'_, str>> = Vec::new();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&key) {
-                return Err(bad("it says the same option twice"));
-            }
-            seen.push(key.clone());
-            if value.contains(char::REPLACEMENT_CHARACTER) {
-                return Err(bad("an option of it is not UTF-8"));
-            }
-            let value = value.into_owned();
-            match &*key {
-                "namespace" => options.namespace = Some(value),
-                "password-file" if url.password().is_some() => {
-                    return Err(bad("it has a password and a password-file: write one of them"));
-                }
+        for (key, value) in &urls.options {
+            match &**key {
+                "namespace" => options.namespace = Some(value.clone()),
                 "password-file" => options.password_file = Some(value.into()),
                 "socket" => servers.socket = Some(value.into()),
-                "connect-timeout" => {
-                    servers.connect_timeout = connect_timeout(&value).map_err(|what| bad(&what))?;
-                }
+                "connect-timeout" => servers.connect_timeout = urls.connect_timeout(value)?,
                 "replicas" => {
                     options.replicas = value
                         .parse()
@@ -137,17 +109,18 @@ impl RedisOptions {
                 }
                 "sentinel" if value.is_empty() => return Err(bad("its sentinel names no primary")),
                 "sentinel" => {
-                    servers.sentinel = Some(Sentinel { name: value, account: Account::default() });
+                    let (name, account) = (value.clone(), Account::default());
+                    servers.sentinel = Some(Sentinel { name, account });
                 }
-                "sentinel-user" => sentinel_user = Some(value),
+                "sentinel-user" => sentinel_user = Some(value.clone()),
                 "sentinel-password-file" => options.sentinel_password_file = Some(value.into()),
                 "ssl-ca" | "ssl-cert" | "ssl-key" => {
                     let Some(files) = &mut servers.tls else {
                         return Err(bad(&format!("it has {key} but no TLS: write rediss://")));
                     };
-                    *files.slot(&key) = Some(value.into());
+                    *files.slot(key) = Some(value.into());
                 }
-                _ => return Err(bad(&unknown_option(&key))),
+                _ => return Err(urls.unknown(key)),
             }
         }
         match &mut servers.sentinel {
@@ -158,23 +131,26 @@ impl RedisOptions {
             None => {}
         }
         let is_sentinel = servers.sentinel.is_some();
-        let default = if is_sentinel { DEFAULT_SENTINEL_PORT } else { DEFAULT_PORT };
-        let port = url.port().unwrap_or(default);
-        servers.addresses.push(Address { host: bare.unwrap_or(host).into(), port });
+        let usual = if is_sentinel { DEFAULT_SENTINEL_PORT } else { DEFAULT_PORT };
+        servers.addresses.extend(urls.each.iter().map(|url| Address {
+            host: without_brackets(url.host_str().unwrap_or_default()).into(),
+            port: url.port().unwrap_or(usual),
+        }));
+        options.check().map_err(bad)?;
         Ok(options)
     }
 
     /// What must not go together.
-    fn check_url(&self) -> Result<(), BackendError> {
+    fn check(&self) -> Result<(), &'static str> {
         let servers = &self.servers;
         if let Some(files) = &servers.tls
             && files.cert.is_some() != files.key.is_some()
         {
-            return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
+            return Err("it has one of ssl-cert and ssl-key: they go together");
         }
         let is_alone = servers.sentinel.is_none() && servers.tls.is_none();
         if servers.socket.is_some() && (servers.addresses.len() > 1 || !is_alone) {
-            return Err(bad("a socket is one server, without TLS and sentinels"));
+            return Err("a socket is one server, without TLS and sentinels");
         }
         Ok(())
     }
@@ -228,7 +204,7 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`]: the namespace, a password file or a file of a
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the namespace, a password file or a file of a
     /// certificate is bad.
     pub fn build(mut self) -> Result<RedisBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
@@ -241,18 +217,7 @@ impl RedisOptions {
         {
             sentinel.account.password = Some(read_password(path)?);
         }
-        for option in ["ssl-ca", "ssl-cert", "ssl-key"] {
-            if let Some(files) = &mut self.servers.tls
-                && let Some(path) = files.slot(option)
-                && let Err(error) = File::open(&*path)
-            {
-                let message =
-                    format!("cannot read {}, the {option} of the redis: URL", path.display());
-                let error =
-                    BackendError::new(BackendErrorKind::Misconfigured, message).with_source(error);
-                return Err(error);
-            }
-        }
+        check_files("redis", self.servers.tls.iter().flat_map(Files::named))?;
         let store = self.describe(&namespace);
         let rights = rights(&self.servers, self.replicas);
         // The part in braces decides which node of a cluster has the key.
@@ -310,29 +275,10 @@ fn rights(servers: &Servers, replicas: u32) -> String {
     rights
 }
 
-fn database(path: &str) -> Result<u32, BackendError> {
-    match path.trim_matches('/') {
-        "" => Ok(0),
-        number => {
-            number.parse().map_err(|_| bad("what follows its hosts is no number of a database"))
-        }
-    }
-}
-
-fn decoded(text: &str) -> Result<String, BackendError> {
-    let text = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
-    text.map_err(|_| bad("user or password are not UTF-8"))
-}
-
-fn bad(what: &str) -> BackendError {
-    let message = format!("cannot use the redis: URL: {what}");
-    BackendError::new(BackendErrorKind::Misconfigured, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lock_core::LockBackend;
+    use lock_core::{BackendErrorKind, LockBackend};
 
     fn described(url: &str) -> String {
         RedisOptions::from_url(url).unwrap().build().unwrap().describe()

@@ -6,10 +6,11 @@ use std::future;
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lock_core::dial::{Addresses, DialError};
+use lock_core::server::{host_and_port, without_brackets};
 use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
@@ -343,6 +344,12 @@ impl Files {
         }
     }
 
+    /// The files that are named, with the options that name them.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let all = [("ssl-ca", &self.ca), ("ssl-cert", &self.cert), ("ssl-key", &self.key)];
+        all.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)))
+    }
+
     fn read(&self) -> RedisResult<TlsCertificates> {
         let read = |path: &Option<PathBuf>| path.as_ref().map(fs::read).transpose();
         let client_tls = match (read(&self.cert)?, read(&self.key)?) {
@@ -359,15 +366,12 @@ impl Address {
     /// An address as a node of a cluster or a person writes it; brackets are optional.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        Some(Self { host: bare.unwrap_or(host).into(), port: port.parse().ok()? })
+        Some(Self { host: without_brackets(host).into(), port: port.parse().ok()? })
     }
 
     /// As a URL has it.
     pub(crate) fn in_url(&self, default_port: u16) -> String {
-        let Self { host, port } = self;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        if *port == default_port { host } else { format!("{host}:{port}") }
+        host_and_port(&self.host, self.port, default_port)
     }
 }
 

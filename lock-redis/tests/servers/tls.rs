@@ -102,8 +102,8 @@ fn a_server_is_believed_that_has_the_name_and_a_trusted_ca() {
             expect(backend.load().await, Kind::Misconfigured, says);
             expect(backend.changed(lock_core::Version(1)).await, Kind::Misconfigured, says);
         };
-        refused("localhost", &[strangers], "name its CA with ssl-ca").await;
-        refused("localhost", &[], "name its CA with ssl-ca").await;
+        refused("localhost", &[strangers], "name the CA's own with ssl-ca").await;
+        refused("localhost", &[], "name the CA's own with ssl-ca").await;
         refused("127.0.0.1", &[ours], "for another name").await;
         let unencrypted = format!("redis://localhost:{}", place.server.second_address().port());
         let error = backend(&unencrypted).load().await.unwrap_err();
