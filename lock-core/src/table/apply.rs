@@ -1,12 +1,14 @@
 //! Ops on a table: registering, granting, queueing, releasing, sweeping.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
+use super::reduction::lineage;
 use super::{
-    Acquire, Claim, Client, Event, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site, Stamp,
-    SweptHold, Task, Ticket, Verdict, Waiter,
+    Acquire, Claim, Client, Event, Family, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site,
+    Stamp, SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
 use crate::failpoint::{Mutant, is};
@@ -231,23 +233,19 @@ impl LockTable {
         if is(Mutant::OrphanedWaiter) {
             return;
         }
-        let mut hopeful: Vec<Ticket> = Vec::new();
-        for (task, locks) in freed {
-            for name in locks.keys() {
-                hopeful.extend(self.waiting_around(name));
-            }
-            hopeful
-                .extend(self.queue.iter().filter(|(_, w)| w.task.contains(task)).map(|(t, _)| *t));
-        }
-        hopeful.sort_unstable();
-        hopeful.dedup();
+        let mut hopeful = self.waiting_for(freed);
         loop {
-            let mut candidates = hopeful.clone();
-            candidates
-                .extend(self.queue.iter().filter(|(_, w)| self.is_entangled(w)).map(|(t, _)| *t));
-            candidates.sort_unstable();
-            candidates.dedup();
-            let next = candidates.into_iter().find(|ticket| self.is_next(*ticket));
+            let next = if self.entangled == 0 {
+                hopeful.iter().copied().find(|ticket| self.is_next(*ticket))
+            } else {
+                let mut candidates = hopeful.clone();
+                candidates.extend(
+                    self.queue.iter().filter(|(_, w)| self.is_entangled(w)).map(|(t, _)| *t),
+                );
+                candidates.sort_unstable();
+                candidates.dedup();
+                candidates.into_iter().find(|ticket| self.is_next(*ticket))
+            };
             let Some(ticket) = next else { break };
             self.grant_waiter(ticket, stamp);
             // A grant frees nothing: of the merely hopeful, only those behind can still be next.
@@ -257,17 +255,30 @@ impl LockTable {
 
     /// Tells whether a waiter's line of work may already hold something.
     fn is_entangled(&self, waiter: &Waiter) -> bool {
-        let family = self.families.get(waiter.task.family()).copied().unwrap_or_default();
-        family.holds > 0 || family.waiters > 1
+        self.families.get(waiter.task.family()).is_some_and(|family| family.is_entangled())
     }
 
-    /// The tickets of those who wait for this name, or for one above or below it.
-    fn waiting_around(&self, name: &LockName) -> Vec<Ticket> {
-        let above = name.above().filter_map(|up| self.claims.get(up));
-        let here = self.claims.get(name).into_iter();
-        let below = self.claims_below(name).map(|(_, claims)| claims);
-        let claims = above.chain(here).chain(below).flatten();
-        claims.filter_map(|claim| claim.ticket).collect()
+    /// The tickets of those who wait for something that was freed, or for a name above or below it,
+    /// and of those who waited for a task that freed something, or a sub-task.
+    fn waiting_for(&self, freed: &[Freed]) -> Vec<Ticket> {
+        if freed.is_empty() || self.queue.is_empty() {
+            return Vec::new();
+        }
+        let tasks: HashSet<&str> =
+            freed.iter().flat_map(|(task, _)| lineage(task.as_str())).collect();
+        let names = freed.iter().flat_map(|(_, locks)| locks.keys().map(LockName::as_str));
+        let names: BTreeSet<&str> = names.collect();
+        // From the queue on, no hold is looked at, however many there are.
+        let has = |name: &LockName| {
+            let mut around = std::iter::once(name.as_str()).chain(name.above());
+            around.any(|up| names.contains(up)) || {
+                let first = [name.as_str(), "/"].concat();
+                let mut from = names.range::<str, _>((Bound::Included(&*first), Bound::Unbounded));
+                from.next().is_some_and(|below| below.starts_with(&first))
+            }
+        };
+        let waits = |w: &Waiter| tasks.contains(w.task.as_str()) || w.locks.keys().any(has);
+        self.queue.iter().filter(|(_, w)| waits(w)).map(|(ticket, _)| *ticket).collect()
     }
 
     fn grant_waiter(&mut self, ticket: Ticket, stamp: Stamp) {
@@ -331,7 +342,7 @@ impl LockTable {
             }
         }
         self.add_claims(task, id, &locks, None);
-        self.family(task).holds += 1;
+        self.change_family(task, |family| family.holds += 1);
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         let holds = &mut tasks.get_mut(&task.number()).expect("registered").holds;
         let at = (stamp.version.0 / 1000 != stamp.now_ms).then_some(stamp.now_ms);
@@ -361,7 +372,7 @@ impl LockTable {
     fn enqueue(&mut self, ticket: Ticket, waiter: Waiter) {
         let id = waiter.request();
         self.add_claims(&waiter.task, id, &waiter.locks, Some(ticket));
-        self.family(&waiter.task).waiters += 1;
+        self.change_family(&waiter.task, |family| family.waiters += 1);
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         tasks.get_mut(&waiter.task.number()).expect("registered").waiters += 1;
         self.tickets.insert(id, ticket);
@@ -374,7 +385,7 @@ impl LockTable {
         let id = waiter.request();
         self.tickets.remove(&id);
         self.remove_claims(id, &waiter.locks, Some(ticket));
-        self.family(&waiter.task).waiters -= 1;
+        self.change_family(&waiter.task, |family| family.waiters -= 1);
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         tasks.get_mut(&waiter.task.number()).expect("registered").waiters -= 1;
         self.drop_task_if_idle(&waiter.task);
@@ -389,7 +400,7 @@ impl LockTable {
         self.holders.remove(&id);
         let task = Self::task_id(id.client, number, task);
         self.remove_claims(id, &hold.locks, None);
-        self.family(&task).holds -= 1;
+        self.change_family(&task, |family| family.holds -= 1);
         self.drop_task_if_idle(&task);
         (task, Arc::new(hold.locks))
     }
@@ -419,11 +430,14 @@ impl LockTable {
         }
     }
 
-    fn family(&mut self, task: &TaskId) -> &mut super::Family {
+    fn change_family(&mut self, task: &TaskId, change: impl Fn(&mut Family)) {
         if !self.families.contains_key(task.family()) {
-            self.families.insert(task.family().into(), super::Family::default());
+            self.families.insert(task.family().into(), Family::default());
         }
-        self.families.get_mut(task.family()).expect("just inserted")
+        let family = self.families.get_mut(task.family()).expect("just inserted");
+        self.entangled -= usize::from(family.is_entangled());
+        change(family);
+        self.entangled += usize::from(family.is_entangled());
     }
 
     fn drop_task_if_idle(&mut self, id: &TaskId) {
@@ -431,7 +445,7 @@ impl LockTable {
         let task = &client.tasks[&id.number()];
         if task.holds.is_empty() && task.waiters == 0 {
             client.tasks.remove(&id.number());
-            if self.families.get(id.family()) == Some(&super::Family::default()) {
+            if self.families.get(id.family()) == Some(&Family::default()) {
                 self.families.remove(id.family());
             }
             self.drop_if_idle(id.client());
@@ -454,7 +468,7 @@ impl LockTable {
                 for (&hold_number, hold) in &task.holds {
                     let request = RequestId { client: id, number: hold_number };
                     self.add_claims(&task_id, request, &hold.locks, None);
-                    self.family(&task_id).holds += 1;
+                    self.change_family(&task_id, |family| family.holds += 1);
                     if self.holders.insert(request, number).is_some() {
                         return Err("a request is in the table twice");
                     }

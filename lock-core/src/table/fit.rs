@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
-use super::{Claim, LAST, LockTable, Ticket};
+use super::{Claim, LAST, LockTable, Ticket, Waiter};
 use crate::failpoint::{Mutant, is};
 use crate::ids::TaskId;
 use crate::name::LockName;
@@ -150,15 +150,18 @@ impl LockTable {
     }
 
     pub(super) fn has_waiting_descendant(&self, task: &TaskId) -> bool {
-        self.families.get(task.family()).is_some_and(|family| family.waiters > 0)
+        let own = self.task(task).map_or(0, |task| task.waiters);
+        self.families.get(task.family()).is_some_and(|family| family.waiters > own)
             && self.queue.values().any(|w| w.task != *task && task.contains(&w.task))
     }
 
     /// Tells whether others may have to wait for this line of work: it holds something, or waits in
     /// the queue elsewhere than at this place.
     pub(super) fn line_is_entangled(&self, task: &TaskId, place: Ticket) -> bool {
+        let is_here = |waiter: &Waiter| waiter.task.family() == task.family();
+        let own = usize::from(self.queue.get(&place).is_some_and(is_here));
         self.line_holds(task)
-            || self.families.get(task.family()).is_some_and(|family| family.waiters > 0)
+            || self.families.get(task.family()).is_some_and(|family| family.waiters > own)
                 && self.queue.iter().any(|(&at, w)| at != place && w.task.contains(task))
     }
 

@@ -71,6 +71,8 @@ pub struct LockTable {
     holders: HashMap<RequestId, u64>,
     tickets: HashMap<RequestId, Ticket>,
     families: HashMap<Box<str>, Family>,
+    /// How many families are entangled.
+    entangled: usize,
     events: Vec<Event>,
 }
 
@@ -220,6 +222,13 @@ struct Claim {
 struct Family {
     holds: usize,
     waiters: usize,
+}
+
+impl Family {
+    /// Tells whether a line of work in it waits that may already hold something.
+    fn is_entangled(self) -> bool {
+        self.waiters > 0 && self.holds > 0 || self.waiters > 1
+    }
 }
 
 impl Client {

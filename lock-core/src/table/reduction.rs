@@ -107,6 +107,6 @@ impl<'t> Blocked<'t> {
 }
 
 /// The paths of a task and its ancestors, the task first.
-fn lineage(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn lineage(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(up, _)| up))
 }
