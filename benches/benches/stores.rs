@@ -1,66 +1,74 @@
-//! One client in each store: a lock taken and given back. What the report compares with the floor, criterion watches.
+//! One client in each store: a lock taken, given back, and the bare swap of the same bytes that this consists of.
 //!
-//! Servers that are not here are left out; `cargo xtask bench` compares all with their floors.
+//! `cargo xtask bench` compares them in turns; this is for seeing what a change did. Stores that are not here
+//! are left out.
 
-use std::sync::Arc;
+// What the harness measures by, on stores that it starts alike.
+#[path = "../src/counters.rs"]
+#[expect(dead_code, reason = "nothing is counted here")]
+mod counters;
+#[path = "../src/floor.rs"]
+#[expect(dead_code, reason = "it is asked in its own thread")]
+mod floor;
+#[path = "../src/store.rs"]
+#[expect(dead_code, reason = "the harness needs more of it")]
+mod store;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use lock_core::{LockBackend, Locks};
-use lock_file::{FileOptions, Strategy};
-use lock_mysql::MySqlBackend;
-use lock_redis::RedisBackend;
-use lock_servers::{Instance, Kind, RedisKind, RedisServer};
-use lock_sqlite::SqliteBackend;
+use std::time::{Duration, Instant};
 
-type Failure = Box<dyn std::error::Error>;
+use criterion::{Criterion, criterion_group, criterion_main};
+use lock_bench_worker::Failure;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::floor::{Floor, NAME, Site, contents};
+use crate::store::{Store, backend, locks};
 
 fn stores(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is room for files");
-    let path = |name: &str| folder.path().join(name);
-    let mut group = criterion.benchmark_group("acquire+release");
-    let mut measure = |name: &str, backend: Arc<dyn LockBackend>| {
-        let locks = Locks::new(backend).blocking();
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| {
-                let guard = locks.acquire("app/blog").expect("it is free");
-                guard.release().expect("it is held");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("it needs nothing");
+    for name in Store::ALL {
+        let measured = runtime
+            .block_on(Store::start(name, &[]))
+            .and_then(|store| measure(criterion, &runtime, &store));
+        if let Err(error) = measured {
+            eprintln!("{name} is left out: {error}");
+        }
+    }
+}
+
+fn measure(criterion: &mut Criterion, runtime: &Runtime, store: &Store) -> Result<(), Failure> {
+    let url = store.fresh();
+    let (locks, cell) = (locks(&url, true)?, backend(&url)?);
+    let [held, free] = runtime.block_on(contents(&locks, &*cell))?;
+    let mut floor = runtime.block_on(Floor::new(Site::new(store), &free))?;
+    let mut group = criterion.benchmark_group(store.name);
+    for (operation, is_acquire) in [("acquire", true), ("release", false)] {
+        group.bench_function(operation, |bencher| {
+            bencher.to_async(runtime).iter_custom(async |rounds| {
+                let mut sum = Duration::ZERO;
+                for _ in 0..rounds {
+                    let start = Instant::now();
+                    let guard = locks.acquire(NAME).await.expect("it is free");
+                    let middle = Instant::now();
+                    guard.release().await.expect("it is held");
+                    sum += if is_acquire { middle - start } else { middle.elapsed() };
+                }
+                sum
             });
         });
-        locks.close().expect("the store is there");
-    };
-    for (name, strategy) in [("flock", Strategy::Flock), ("excl", Strategy::Excl)] {
-        let backend = FileOptions::new(path(name)).strategy(strategy).open();
-        measure(name, Arc::new(backend.expect("the folder is ours")));
     }
-    measure("sqlite", Arc::new(SqliteBackend::open(path("locks.db")).expect("the file is ours")));
-    for kind in Kind::ALL {
-        match sql(kind) {
-            Ok((_server, backend)) => measure(kind.name(), Arc::new(backend)),
-            Err(error) => eprintln!("{kind} is left out: {error}"),
-        }
-    }
-    for kind in RedisKind::ALL {
-        match redis(kind) {
-            Ok((_server, backend)) => measure(kind.name(), Arc::new(backend)),
-            Err(error) => eprintln!("{kind} is left out: {error}"),
-        }
-    }
+    group.bench_function("bare", |bencher| {
+        bencher.iter_custom(|rounds| {
+            runtime.block_on(async {
+                let mut sum = Duration::ZERO;
+                for _ in 0..rounds {
+                    sum += floor.swap(&held).await.expect("nobody else swaps it");
+                }
+                sum
+            })
+        });
+    });
     group.finish();
-}
-
-fn sql(kind: Kind) -> Result<(Instance, MySqlBackend), Failure> {
-    let server = Instance::start(kind)?;
-    server.create("locks")?;
-    let backend = MySqlBackend::from_url(&format!("{}/locks", server.url()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(backend.migrate())?;
-    Ok((server, backend))
-}
-
-fn redis(kind: RedisKind) -> Result<(RedisServer, RedisBackend), Failure> {
-    let server = RedisServer::start(kind)?;
-    let backend = RedisBackend::from_url(&server.url())?;
-    Ok((server, backend))
+    Ok(runtime.block_on(locks.close())?)
 }
 
 criterion_group!(benches, stores);

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::contention;
 use crate::handoff::hand_off;
 use crate::results::{Compared, Crash, Restart, Spread};
-use crate::store::Store;
+use crate::store::{AS_DELIVERED, Store};
 use crate::tasks::{TASKS, rate_of, start};
 use crate::worker::{Recipe, Worker, start_lock_server};
 
@@ -59,7 +59,7 @@ struct Places {
 
 /// Tries all approaches whose stores are there.
 pub(crate) async fn measure(
-    stores: &[Store],
+    stores: &[&Store],
     peers: Option<&Path>,
     effort: Effort,
 ) -> Result<Vec<Compared>, Failure> {
@@ -82,7 +82,7 @@ pub(crate) async fn measure(
 
 /// All that there are, those of one store together.
 fn subjects<'s>(
-    stores: &'s [Store],
+    stores: &[&'s Store],
     peers: Option<&Path>,
     folder: &Path,
 ) -> Result<Vec<Subject<'s>>, Failure> {
@@ -109,12 +109,12 @@ fn subjects<'s>(
         fs::create_dir(&path)?;
         Ok(path.display().to_string())
     };
-    for store in stores {
+    for &store in stores {
         let ours = Recipe::product(store.fresh(), true);
         add("interlock", "versioned blob (Interlock)", store.name, Some(store), ours);
         let others: &[(&str, &str)] = match store.name {
             "mysql" => &SQL,
-            "redis" => &[("redis", "SET NX PX")],
+            "redis" | AS_DELIVERED => &[("redis", "SET NX PX")],
             _ => &[],
         };
         for (key, name) in others {
@@ -122,7 +122,7 @@ fn subjects<'s>(
         }
         let crates: &[&str] = match store.name {
             "mysql" => &["distributed-lock-mysql"],
-            "redis" => &["distributed-lock-redis", "rslock"],
+            "redis" | AS_DELIVERED => &["distributed-lock-redis", "rslock"],
             _ => &[],
         };
         for (peers, key) in crates.iter().filter_map(|key| Some((peers?, key))) {

@@ -2,27 +2,13 @@
 
 use std::fs;
 use std::num::ParseIntError;
+use std::time::Duration;
 
-use lock_bench_worker::Failure;
+use lock_bench_worker::{Failure, send_at_once};
 use redis::aio::MultiplexedConnection;
-use rustix::net::sockopt::set_tcp_nodelay;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions, Executor, Row};
-
-/// Has all sockets of this process send small packets at once, as those of this product's clients do: sqlx
-/// does not, and a long statement over TLS would wait 40 ms for an acknowledgement, which is no floor.
-fn send_at_once() {
-    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // A copy of the descriptor; whatever is no socket refuses the option.
-        let copy = pidfd_open(getpid(), PidfdFlags::empty())
-            .and_then(|process| pidfd_getfd(process, number, PidfdGetfdFlags::empty()));
-        let _ = copy.and_then(|copy| set_tcp_nodelay(&copy, true));
-    }
-}
+use tokio::time::sleep;
 
 /// What only scripts of this product call, which Redis counts as commands besides them.
 const IN_SCRIPTS: [&str; 6] = ["hgetall", "hget", "exists", "hstrlen", "hset", "publish"];
@@ -33,13 +19,13 @@ pub(crate) enum Counters {
     Redis(MultiplexedConnection),
 }
 
-/// How far the logs of a server are, in bytes.
+/// How much was written, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Logged {
-    /// The redo log, or the append-only file.
+    /// To the redo log or the append-only file; without a server, to all files of this process.
     main: u64,
-    /// The binary log: its file, and how far that is.
-    binary: Option<(String, u64)>,
+    /// To the binary log.
+    binary: Option<u64>,
 }
 
 impl Counters {
@@ -102,12 +88,37 @@ impl Counters {
         }
     }
 
-    /// How far its logs are.
+    /// Has it drop what it has logged and needs no more: the disk is not to be filled.
+    pub(crate) async fn forget_logs(&mut self) -> Result<(), Failure> {
+        const MUCH: u64 = 1 << 26;
+        match self {
+            Self::Sql(connection) => {
+                // Without a binary log it refuses.
+                let _ = connection.execute("PURGE BINARY LOGS BEFORE NOW()").await;
+            }
+            Self::Redis(connection) => {
+                let mut connection = connection.clone();
+                if self.field("persistence", "aof_current_size:").await? < MUCH {
+                    return Ok(());
+                }
+                redis::cmd("BGREWRITEAOF").query_async::<String>(&mut connection).await?;
+                while self.field("persistence", "aof_rewrite_in_progress:").await?
+                    + self.field("persistence", "aof_rewrite_scheduled:").await?
+                    > 0
+                {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How much it has logged.
     pub(crate) async fn logged(&mut self) -> Result<Logged, Failure> {
         Ok(match self {
             Self::Sql(_) => {
                 let main = self.status("Innodb_os_log_written").await?;
-                Logged { main, binary: self.binary_log().await }
+                Logged { main, binary: self.binary_logs().await }
             }
             Self::Redis(_) => {
                 let main = self.field("persistence", "aof_current_size:").await?;
@@ -116,15 +127,11 @@ impl Counters {
         })
     }
 
-    /// The file of the binary log that is written, and how far; servers differ in how they are asked.
-    async fn binary_log(&mut self) -> Option<(String, u64)> {
+    /// How large its binary logs are together, if it has any.
+    async fn binary_logs(&mut self) -> Option<u64> {
         let Self::Sql(connection) = self else { return None };
-        for statement in ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"] {
-            if let Ok(Some(row)) = connection.fetch_optional(statement).await {
-                return Some((row.try_get_unchecked(0).ok()?, row.try_get_unchecked(1).ok()?));
-            }
-        }
-        None
+        let files = connection.fetch_all("SHOW BINARY LOGS").await.ok()?;
+        files.iter().map(|file| file.try_get_unchecked::<u64, _>(1).ok()).sum()
     }
 
     async fn status(&mut self, name: &str) -> Result<u64, Failure> {
@@ -145,20 +152,23 @@ impl Counters {
     }
 }
 
-/// The number after something in what `INFO` tells; 0 if it does not.
+/// The number after something in lines of text; 0 if it is not there.
 fn number(info: &str, name: &str) -> Result<u64, ParseIntError> {
     let number = info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
     number.split(|c: char| !c.is_ascii_digit()).next().unwrap_or("0").parse()
 }
 
 impl Logged {
-    /// How many bytes were written since, of the main log and of the binary one; none where the log
-    /// has begun a new file meanwhile, or there is none.
+    /// What this process has had the system write, in whole pages.
+    pub(crate) fn of_process() -> Result<Self, Failure> {
+        let main = number(&fs::read_to_string("/proc/self/io")?, "write_bytes: ")?;
+        Ok(Self { main, binary: None })
+    }
+
+    /// How many bytes were written since, of the main log and of the binary one; none where there is
+    /// none.
     pub(crate) fn since(&self, before: &Self) -> (Option<u64>, Option<u64>) {
-        let binary = match (&self.binary, &before.binary) {
-            (Some((file, to)), Some((same, from))) if file == same => to.checked_sub(*from),
-            _ => None,
-        };
+        let binary = self.binary.zip(before.binary).and_then(|(to, from)| to.checked_sub(from));
         (self.main.checked_sub(before.main), binary)
     }
 }

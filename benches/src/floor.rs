@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lock_bench_worker::Failure;
+use lock_core::{LockBackend, Locks};
 use redis::Script;
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
@@ -16,6 +17,24 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::counters::Counters;
 use crate::store::{Server, Store};
+
+/// The lock that is taken and given back.
+pub(crate) const NAME: &str = "app/blog";
+
+/// How many files of a chain are removed together, and how many of the newest stay, as the product does it.
+const COLLECTED: u64 = 32;
+
+/// What is in the cell while the lock is held, and while it is not.
+pub(crate) async fn contents(
+    locks: &Locks,
+    cell: &dyn LockBackend,
+) -> Result<[String; 2], Failure> {
+    let guard = locks.acquire(NAME).await?;
+    let held = cell.load().await?.data;
+    guard.release().await?;
+    let free = cell.load().await?.data;
+    Ok([String::from_utf8(held)?, String::from_utf8(free)?])
+}
 
 /// What a swap consists of, where nobody else is.
 pub(crate) struct Floor {
@@ -180,7 +199,7 @@ impl Elsewhere {
     }
 }
 
-/// A new file that is synced, the old one read, the name moved, and the folder synced.
+/// A new file that is synced, the old one read, the name moved or a new one linked, and the folder synced.
 fn swap_files(
     link: bool,
     folder: &TempDir,
@@ -195,11 +214,14 @@ fn swap_files(
     file.sync_data()?;
     drop(file);
     if link {
-        let old = path(&format!("after-{version}"));
-        fs::hard_link(&new, path(&format!("after-{}", version + 1)))?;
+        let after = |version: u64| path(&format!("after-{version}"));
+        fs::hard_link(&new, after(version + 1))?;
         fs::remove_file(new)?;
-        fs::read(&old)?;
-        fs::remove_file(old)?;
+        fs::read(after(version))?;
+        if version.is_multiple_of(COLLECTED) && version > COLLECTED {
+            let newest = version - COLLECTED;
+            (newest - COLLECTED + 1..=newest).try_for_each(|old| fs::remove_file(after(old)))?;
+        }
     } else {
         flock(directory, FlockOperation::NonBlockingLockExclusive)?;
         fs::read(path("cell"))?;

@@ -21,19 +21,18 @@ struct Pair {
     took: Vec<Duration>,
 }
 
-/// From release called in one process to acquire returned in another, after that wait; in all of the
-/// stores at once, for most of the time nobody does anything. Beside them, what it takes to wake
+/// From release called in one process to acquire returned in another, after that wait, with or without a
+/// bell; in all of the stores at once, for most of the time nobody does anything. Beside them, what it takes to wake
 /// processes that have slept for so long: the same by a lock server on this socket.
 pub(crate) fn measure(
-    stores: &[&Store],
+    stores: &[(&Store, bool)],
     socket: &str,
-    bell: bool,
     wait: Duration,
     rounds: usize,
 ) -> Result<Vec<HandOff>, Failure> {
     let mut pairs = Vec::new();
-    for store in stores {
-        pairs.extend(start(|| Recipe::product(store.fresh(), bell), NAME, PAIRS)?);
+    for (store, bell) in stores {
+        pairs.extend(start(|| Recipe::product(store.fresh(), *bell), NAME, PAIRS)?);
     }
     pairs.extend(start(|| Recipe::new("socket", socket), NAME, PAIRS)?);
     pass(&mut pairs, wait, rounds)?;
@@ -41,7 +40,7 @@ pub(crate) fn measure(
     let waited_ms = u64::try_from(wait.as_millis())?;
     let of_stores = stores.iter().zip(pairs.chunks(PAIRS));
     Ok(of_stores
-        .map(|(store, pairs)| HandOff {
+        .map(|(&(store, bell), pairs)| HandOff {
             store: store.name.into(),
             bell,
             waited_ms,

@@ -11,11 +11,12 @@ use crate::store::{Store, backend};
 use crate::versus::hold;
 
 /// Each with a hold.
-const TASKS: usize = 64;
+pub(crate) const TASKS: [usize; 3] = [1, 64, 1_000];
 
 /// The statements of a client whose tasks hold and want nothing, for that time.
 pub(crate) async fn measure(
     store: &Store,
+    tasks: usize,
     lease: Option<Duration>,
     time: Duration,
 ) -> Result<Option<Rest>, Failure> {
@@ -25,7 +26,7 @@ pub(crate) async fn measure(
         None => builder.no_lease().build(),
         Some(lease) => builder.lease(lease).build(),
     };
-    let guards = hold(&locks, TASKS).await?;
+    let guards = hold(&locks, tasks).await?;
     let before = counters.statements().await?;
     let begin = Instant::now();
     sleep(time).await;
@@ -36,7 +37,7 @@ pub(crate) async fn measure(
     locks.close().await?;
     Ok(Some(Rest {
         store: store.name.into(),
-        tasks: u32::try_from(TASKS)?,
+        tasks: u32::try_from(tasks)?,
         lease_seconds: lease.map(|lease| lease.as_secs_f64()),
         seconds,
         statements,

@@ -11,13 +11,20 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Results {
     /// Few samples.
     pub(crate) quick: bool,
+    /// How long the run took.
+    pub(crate) seconds: f64,
     pub(crate) machine: Machine,
     /// Stores by their names, with their versions.
     pub(crate) stores: Vec<(String, String)>,
+    /// By the names of stores: what their servers were told that differs from what their makers deliver.
+    pub(crate) options: Vec<(String, Vec<String>)>,
+    /// What was built into this program and into that of the peers.
+    pub(crate) crates: Vec<Crate>,
     pub(crate) versus: Vec<Versus>,
     pub(crate) parts: Vec<Parts>,
     pub(crate) tasks: Vec<Tasks>,
     pub(crate) many: Vec<Many>,
+    pub(crate) holding: Vec<Holding>,
     pub(crate) hand_off: Vec<HandOff>,
     pub(crate) recovery: Vec<Recovery>,
     pub(crate) waiting: Vec<Waiting>,
@@ -46,6 +53,7 @@ impl Results {
 
 /// Where it was measured.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
@@ -55,8 +63,19 @@ pub(crate) struct Machine {
     pub(crate) revision: String,
     /// The load when it began: more than a little means that others were at work.
     pub(crate) load: String,
-    /// Writing a page and syncing it, in the folder of the stores.
+    /// The file system of the folder of the stores, and what that is on.
+    pub(crate) disk: String,
+    /// Writing a page and syncing it there.
     pub(crate) sync: Spread,
+}
+
+/// A crate that a program was built with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Crate {
+    /// In the program of the peers, and not in this one.
+    pub(crate) is_of_peers: bool,
+    pub(crate) name: String,
+    pub(crate) version: String,
 }
 
 /// What many samples say in sum, in microseconds.
@@ -80,7 +99,9 @@ pub(crate) struct Versus {
     pub(crate) ours: Spread,
     /// None where there is nothing below us: the cell is in memory.
     pub(crate) floor: Option<Spread>,
-    /// Bytes a swap adds to the redo log or append-only file, and to the binary log.
+    /// Bytes that a swap writes, as the mean of ours and the bare ones: to the redo log or append-only
+    /// file, and to the binary log. Of files and SQLite only the first: what the system counts for the
+    /// process, in whole pages.
     pub(crate) logged: (Option<u64>, Option<u64>),
 }
 
@@ -113,6 +134,17 @@ pub(crate) struct Many {
     pub(crate) locks: usize,
     pub(crate) connections: Option<u64>,
     pub(crate) seconds: f64,
+}
+
+/// How large a cell is, by holds of one client and by holds of a client each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Holding {
+    pub(crate) clients: usize,
+    pub(crate) holds: usize,
+    /// Of the whole cell.
+    pub(crate) bytes: usize,
+    /// What one more hold adds, and its client if it has one of its own.
+    pub(crate) each: f64,
 }
 
 /// From release called in one process to acquire returned in another.
@@ -155,11 +187,11 @@ pub(crate) struct Contention {
     pub(crate) store: String,
     pub(crate) way: String,
     pub(crate) processes: usize,
-    /// Successful swaps per second.
+    /// Acquires and releases per second, many of which may share a swap; of the naive, swaps.
     pub(crate) rate: f64,
     /// What the slowest got done, as part of the mean.
     pub(crate) slowest: f64,
-    /// Statements for one success.
+    /// Statements for one of them.
     pub(crate) statements: f64,
     pub(crate) took: Spread,
 }

@@ -66,14 +66,17 @@ pub(crate) async fn run(arguments: &Arguments, is_brief: bool) -> Result<Results
             _ => run.approaches().await?,
         }
     }
-    println!("\nmeasured in {} s", begin.elapsed().as_secs());
+    run.results.seconds = begin.elapsed().as_secs_f64();
+    println!("\nmeasured in {:.0} s", run.results.seconds);
     Ok(run.results)
 }
 
 impl<'a> Run<'a> {
     async fn start(arguments: &'a Arguments, is_brief: bool) -> Result<Self, Failure> {
         let quick = arguments.quick;
-        let mut results = Results { quick, machine: machine::look()?, ..Results::default() };
+        let machine = machine::look()?;
+        let crates = machine::crates();
+        let mut results = Results { quick, machine, crates, ..Results::default() };
         let more: Vec<&str> = arguments.argument.iter().map(String::as_str).collect();
         let mut stores = Vec::new();
         for name in &arguments.stores {
@@ -81,6 +84,10 @@ impl<'a> Run<'a> {
                 Ok(store) => {
                     println!("{name}: {}", store.title);
                     results.stores.push((name.clone(), store.title.clone()));
+                    let options = store.options()?;
+                    if !options.is_empty() {
+                        results.options.push((name.clone(), options));
+                    }
                     stores.push(store);
                 }
                 Err(error) => {
@@ -109,10 +116,16 @@ impl<'a> Run<'a> {
         if self.arguments.quick { quick } else { full }
     }
 
-    /// The stores of a figure that is about one of them, and in a full run the others too.
-    fn chiefly(&self, name: &str) -> impl Iterator<Item = &Store> {
+    /// The stores of a figure that is about MySQL, and in the last of the full runs the others too.
+    fn chiefly_mysql(&self) -> impl Iterator<Item = &Store> {
         let is_alone = self.arguments.quick || self.is_brief;
-        self.stores.iter().filter(move |store| !is_alone || store.name == name)
+        self.stores.iter().filter(move |store| !is_alone || store.name == "mysql")
+    }
+
+    /// The stores of a figure that is about all of them; in a quick run MySQL.
+    fn all_unless_quick(&self) -> impl Iterator<Item = &Store> {
+        let is_quick = self.arguments.quick;
+        self.stores.iter().filter(move |store| !is_quick || store.name == "mysql")
     }
 
     async fn single(&mut self) -> Result<(), Failure> {
@@ -129,7 +142,7 @@ impl<'a> Run<'a> {
     async fn tasks(&mut self) -> Result<(), Failure> {
         let (seconds, mut rows) = (self.by_effort(3.0, 1.0), Vec::new());
         let mut missing = Vec::new();
-        for store in self.chiefly("mysql") {
+        for store in self.chiefly_mysql() {
             keep(&mut rows, tasks::measure(store, seconds)?);
             match tasks::measure_crate(store, self.peers.as_deref(), seconds) {
                 Ok(row) => keep(&mut rows, row),
@@ -140,7 +153,7 @@ impl<'a> Run<'a> {
             }
         }
         let mut many = Vec::new();
-        for store in self.chiefly("mysql") {
+        for store in self.all_unless_quick() {
             keep(&mut many, [tasks::measure_many(store).await?]);
         }
         (self.results.tasks, self.results.many) = (rows, many);
@@ -154,26 +167,26 @@ impl<'a> Run<'a> {
             vec![(ms(100), 20), (ms(1_000), 5), (ms(10_000), 2)],
             vec![(ms(100), 4), (ms(1_000), 1)],
         );
-        let all: Vec<&Store> = self.stores.iter().collect();
-        // Without a bell: what hosts that do not know each other have.
-        let mysql: Vec<&Store> =
-            all.iter().copied().filter(|store| store.name == "mysql").collect();
+        // With a bell; and without one, which is what hosts that do not know each other have.
+        let with = self.stores.iter().map(|store| (store, true));
+        let mysql = self.stores.iter().filter(|store| store.name == "mysql");
+        let all: Vec<(&Store, bool)> = with.chain(mysql.map(|store| (store, false))).collect();
         let folder = tempfile::tempdir()?;
         let socket = folder.path().join("socket");
         let _server = start_lock_server(&socket)?;
         let socket = socket.display().to_string();
-        for (stores, bell) in [(&all, true), (&mysql, false)] {
-            for (wait, rounds) in &waits {
-                // Short waits are too much for all of them at once.
-                let at_once = if *wait < ms(1_000) { 1 } else { all.len().max(1) };
-                for stores in stores.chunks(at_once) {
-                    let rows = &mut self.results.hand_off;
-                    keep(rows, handoff::measure(stores, &socket, bell, *wait, *rounds)?);
-                }
+        for (wait, rounds) in &waits {
+            // Short waits are too much for all of them at once.
+            let at_once = if *wait < ms(1_000) { 1 } else { all.len().max(1) };
+            for stores in all.chunks(at_once) {
+                let rows = &mut self.results.hand_off;
+                keep(rows, handoff::measure(stores, &socket, *wait, *rounds)?);
             }
         }
-        let place = |name: &str| all.iter().position(|store| store.name == name);
-        self.results.hand_off.sort_by_key(|row| (place(&row.store), !row.bell, row.waited_ms));
+        let stores = &self.stores;
+        self.results
+            .hand_off
+            .sort_by_key(|row| (place(stores, &row.store), !row.bell, row.waited_ms));
         Ok(())
     }
 
@@ -188,22 +201,26 @@ impl<'a> Run<'a> {
     async fn waiting(&mut self) -> Result<(), Failure> {
         let time = Duration::from_secs(self.by_effort(3, 1));
         let mut rows = Vec::new();
-        for store in self.chiefly("mysql") {
-            for bell in [true, false] {
-                // Serving many who do not hear of each other takes long.
-                let quick: &[usize] = if bell { &[1, 100] } else { &[1, 10] };
-                for waiters in self.by_effort(&[1, 10, 100][..], quick) {
-                    keep(&mut rows, waiting::measure(store, bell, *waiters, time).await?);
-                }
-            }
+        for (bell, waiters) in
+            [true, false].into_iter().flat_map(|bell| [1, 10, 100].map(|waiters| (bell, waiters)))
+        {
+            // Many processes take long to queue, and longer to be served if they do not hear of each other.
+            let is_short = waiters == 1 || bell == (waiters == 100);
+            let stores: Vec<&Store> = match (self.arguments.quick, self.is_brief) {
+                (true, _) if !is_short => continue,
+                (false, true) if !is_short => self.chiefly_mysql().collect(),
+                _ => self.all_unless_quick().collect(),
+            };
+            keep(&mut rows, waiting::measure(&stores, bell, waiters, time).await?);
         }
+        rows.sort_by_key(|row| place(&self.stores, &row.store));
         self.results.waiting = rows;
         Ok(())
     }
 
     async fn contention(&mut self) -> Result<(), Failure> {
         let mut rows = Vec::new();
-        for store in self.chiefly("mysql") {
+        for store in self.chiefly_mysql() {
             let seconds = self.by_effort(if store.name == "mysql" { 10 } else { 3 }, 2);
             keep(&mut rows, contention::measure(store, seconds).await?);
         }
@@ -214,23 +231,30 @@ impl<'a> Run<'a> {
     async fn growth(&mut self) -> Result<(), Failure> {
         let mut rows = Vec::new();
         for holds in versus::SIZES {
-            let count = self.by_effort(300, if holds > 1_000 { 20 } else { 100 });
+            // The largest take long, and differ little from each other.
+            let is_large = holds > 1_000;
+            let count =
+                self.by_effort(if is_large { 150 } else { 300 }, if is_large { 20 } else { 100 });
             keep(&mut rows, versus::measure_memory(holds, 10 * count).await?);
-            for store in self.chiefly("mysql") {
+            for store in self.all_unless_quick() {
                 keep(&mut rows, versus::measure(store, holds, count).await?);
             }
         }
         self.results.versus.extend(rows);
+        keep(&mut self.results.holding, versus::measure_bytes().await?);
         Ok(())
     }
 
     async fn rest(&mut self) -> Result<(), Failure> {
-        let (lease, lengths) = (self.by_effort(5, 1), self.by_effort(4, 3));
+        let (lease, lengths) = (self.by_effort(2, 1), self.by_effort(4, 2));
         let (lease, mut rows) = (Duration::from_secs(lease), Vec::new());
         for (lease, time) in [(None, 2 * lease), (Some(lease), lengths * lease)] {
-            // All at once: nobody does anything.
-            let stores = self.chiefly("mysql").map(|store| rest::measure(store, lease, time));
-            keep(&mut rows, try_join_all(stores).await?.into_iter().flatten());
+            for tasks in rest::TASKS {
+                // All at once: nobody does anything.
+                let measure = |store| rest::measure(store, tasks, lease, time);
+                let stores = self.all_unless_quick().map(measure);
+                keep(&mut rows, try_join_all(stores).await?.into_iter().flatten());
+            }
         }
         self.results.rest = rows;
         Ok(())
@@ -249,14 +273,27 @@ impl<'a> Run<'a> {
             seconds: self.by_effort(1.5, 0.25),
             processes: self.by_effort(8, 4),
             hand_offs: self.by_effort(80, 8),
-            crash_limit: self.by_effort(ms(5_000), ms(1_500)),
+            // Keys that expire do so before.
+            crash_limit: self.by_effort(ms(12_000), ms(1_500)),
             restart_limit: self.by_effort(ms(2_000), ms(300)),
         };
         let peers = self.peers.as_deref();
-        let rows = compare::measure(&self.stores, peers, effort).await?;
+        let mut stores: Vec<&Store> = self.stores.iter().collect();
+        // What others are usually given, and what they are faster by.
+        let mut as_delivered = None;
+        if !self.arguments.quick && stores.iter().any(|store| store.name == "redis") {
+            as_delivered = Some(Store::start_as_delivered().await?);
+        }
+        stores.extend(&as_delivered);
+        let rows = compare::measure(&stores, peers, effort).await?;
         keep(&mut self.results.approaches, rows);
         Ok(())
     }
+}
+
+/// Where a store stands among all, for sorting.
+fn place(stores: &[Store], name: &str) -> Option<usize> {
+    stores.iter().position(|store| store.name == name)
 }
 
 /// Prints what was measured, and keeps it.

@@ -1,8 +1,10 @@
 //! The stores that are measured: servers that were started, and folders; each with places that nobody has used.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use lock_bench_worker::Failure;
 use lock_core::{LockBackend, Locks, LocksBuilder};
@@ -14,6 +16,17 @@ use lock_sqlite::SqliteBackend;
 use tempfile::TempDir;
 
 use crate::counters::Counters;
+
+/// The name of the Redis that loses what it acknowledged, as its makers deliver it.
+pub(crate) const AS_DELIVERED: &str = "redis as delivered";
+
+/// All that is acknowledged is on the disk, and the file is written anew only when that is asked for:
+/// else nobody could tell how much a swap adds to it.
+const DURABLE: [&str; 3] =
+    ["appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0"];
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_hours(1);
 
 /// A store.
 #[derive(Debug)]
@@ -44,15 +57,10 @@ impl Store {
         let name = name.ok_or("there is no such store")?;
         let next = AtomicU32::new(0);
         if let Some(kind) = RedisKind::ALL.into_iter().find(|kind| kind.name() == name) {
-            let lines = [&["appendonly yes", "appendfsync always"], arguments].concat();
-            let place = Place::Redis(RedisServer::start_with(kind, &lines)?);
-            let mut store = Self { name, title: String::new(), place, next };
-            let version = store.counters().await?.ok_or("it counts")?.version(name).await?;
-            store.title = format!("{kind} {version}");
-            return Ok(store);
+            return Self::start_redis(name, kind, &[&DURABLE[..], arguments].concat()).await;
         }
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) {
-            let instance = Instance::start_with(kind, arguments)?;
+            let instance = Instance::start_in_full(kind, arguments)?;
             instance.create("locks")?;
             let mut store = Self { name, title: String::new(), place: Place::Sql(instance), next };
             MySqlBackend::from_url(&store.at())?.migrate().await?;
@@ -66,6 +74,40 @@ impl Store {
             _ => format!("SQLite {}", rusqlite::version()),
         };
         Ok(Self { name, title, place: Place::Folder(tempfile::tempdir()?), next })
+    }
+
+    /// Starts the Redis of that name.
+    pub(crate) async fn start_as_delivered() -> Result<Self, Failure> {
+        // Servers of tests save nothing; these are the intervals of its makers.
+        let lines = ["save 3600 1 300 100 60 10000"];
+        Self::start_redis(AS_DELIVERED, RedisKind::Redis, &lines).await
+    }
+
+    async fn start_redis(
+        name: &'static str,
+        kind: RedisKind,
+        lines: &[&str],
+    ) -> Result<Self, Failure> {
+        let place = Place::Redis(RedisServer::start_with(kind, lines)?);
+        let mut store = Self { name, title: String::new(), place, next: AtomicU32::new(0) };
+        let version = store.counters().await?.ok_or("it counts")?.version(kind.name()).await?;
+        store.title = format!("{kind} {version}");
+        Ok(store)
+    }
+
+    /// What its server was told that differs from what its makers deliver, places aside.
+    pub(crate) fn options(&self) -> Result<Vec<String>, Failure> {
+        const PLACES: [&str; 5] = ["bind", "port", "dir", "logfile", "unixsocket"];
+        let is_place =
+            |line: &&str| line.split(' ').next().is_some_and(|key| PLACES.contains(&key));
+        Ok(match &self.place {
+            Place::Folder(_) => Vec::new(),
+            Place::Sql(instance) => instance.options(),
+            Place::Redis(server) => {
+                let lines = fs::read_to_string(server.directory().join("server.conf"))?;
+                lines.lines().filter(|line| !is_place(line)).map(str::to_owned).collect()
+            }
+        })
     }
 
     /// The URL of a cell that nobody has used yet, for [`backend`].
@@ -162,9 +204,14 @@ pub(crate) fn locks(url: &str, bell: bool) -> Result<Locks, Failure> {
     Ok(builder(url, bell)?.build())
 }
 
-pub(crate) fn builder(url: &str, bell: bool) -> Result<LocksBuilder, Failure> {
+fn builder(url: &str, bell: bool) -> Result<LocksBuilder, Failure> {
     let builder = Locks::builder(backend(url)?);
     Ok(if bell { builder } else { builder.no_bell() })
+}
+
+/// With a lease so long that no renewal is counted among the statements and writes of others.
+pub(crate) fn locks_without_renewals(url: &str, bell: bool) -> Result<Locks, Failure> {
+    Ok(builder(url, bell)?.lease(LONG).build())
 }
 
 pub(crate) fn backend(url: &str) -> Result<Arc<dyn LockBackend>, Failure> {

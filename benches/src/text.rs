@@ -3,9 +3,52 @@
 use std::fmt::{Display, Formatter, Result};
 
 use crate::results::{
-    Command, Compared, Contention, HandOff, Many, Parts, Recovery, Rest, Tasks, Versus, Waiting,
-    number, time,
+    Command, Compared, Contention, HandOff, Holding, Many, Parts, Recovery, Rest, Spread, Tasks,
+    Versus, Waiting, number, time,
 };
+
+/// A difference in microseconds, which may be less than nothing.
+pub(crate) fn signed(microseconds: f64) -> String {
+    if microseconds < 0.0 { format!("−{}", time(-microseconds)) } else { time(microseconds) }
+}
+
+/// The same in words.
+pub(crate) fn more(microseconds: f64) -> String {
+    let word = if microseconds < 0.0 { "less" } else { "more" };
+    format!("{} {word}", time(microseconds.abs()))
+}
+
+/// A ratio, in as many digits as say something.
+pub(crate) fn times(ratio: f64) -> String {
+    match ratio {
+        ratio if ratio > 0.0 && ratio < 0.095 => format!("1/{:.0} ×", 1.0 / ratio),
+        ratio if ratio < 9.995 => format!("{ratio:.2} ×"),
+        ratio if ratio < 99.95 => format!("{ratio:.1} ×"),
+        ratio => format!("{} ×", number(ratio)),
+    }
+}
+
+/// The 99th of a hundred; of fewer than that there is none, and the slowest is told.
+pub(crate) fn tail(spread: &Spread) -> String {
+    match spread.samples {
+        100.. => format!("p99 {}", time(spread.p99)),
+        samples => format!("max of {samples} {}", time(spread.max)),
+    }
+}
+
+/// So many in a second.
+pub(crate) fn per_second(rate: f64) -> String {
+    format!("{}/s", number(rate))
+}
+
+/// Milliseconds that somebody has waited.
+pub(crate) fn seconds(ms: u64) -> String {
+    if ms < 1_000 { format!("{ms} ms") } else { format!("{} s", ms / 1_000) }
+}
+
+pub(crate) fn yes(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.into()
+}
 
 /// How processes of one host hear of each other.
 fn help(bell: bool) -> &'static str {
@@ -16,8 +59,8 @@ impl Display for Versus {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Self { store, operation, holds, bytes, ours, .. } = self;
         write!(f, "{store}, {operation} beside {holds} holds, {bytes} bytes: {ours}")?;
-        if let (Some(floor), Some((times, more))) = (self.floor, self.above()) {
-            write!(f, "; bare {floor}; {times:.2} times, {} more", time(more.max(0.0)))?;
+        if let (Some(floor), Some((ratio, above))) = (self.floor, self.above()) {
+            write!(f, "; bare {floor}; {}, {}", times(ratio), more(above))?;
         }
         Ok(())
     }
@@ -46,6 +89,13 @@ impl Display for Many {
         let Self { store, locks, seconds, .. } = self;
         write!(f, "{store}: {locks} locks held at once, taken in {seconds:.1} s")?;
         self.connections.map_or(Ok(()), |count| write!(f, ", by {count} connections"))
+    }
+}
+
+impl Display for Holding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Self { clients, holds, bytes, each } = self;
+        write!(f, "{holds} holds of {clients} clients: {bytes} bytes, {each:.0} for one more")
     }
 }
 
@@ -110,9 +160,8 @@ impl Display for Command {
 impl Display for Compared {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "{} ({}):", self.name, self.store)?;
-        let p50 = |spread: Option<crate::results::Spread>| {
-            spread.map_or_else(|| "?".into(), |spread| time(spread.p50))
-        };
+        let p50 =
+            |spread: Option<Spread>| spread.map_or_else(|| "?".into(), |spread| time(spread.p50));
         let rate = |rate: Option<f64>| rate.map_or_else(|| "?".into(), number);
         write!(
             f,
@@ -130,5 +179,30 @@ impl Display for Compared {
             self.connections
         )?;
         self.failures.iter().try_for_each(|failure| write!(f, "\n  failed: {failure}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_less_is_not_hidden() {
+        assert_eq!([signed(-17.0), signed(17.0)], ["−17 µs", "17 µs"]);
+        assert_eq!([more(-17.0), more(17.0)], ["17 µs less", "17 µs more"]);
+    }
+
+    #[test]
+    fn a_ratio_is_not_rounded_to_what_it_has_to_be() {
+        assert_eq!(
+            [0.02, 0.934, 3.96, 17.93, 683.2].map(times),
+            ["1/50 ×", "0.93 ×", "3.96 ×", "17.9 ×", "683 ×"]
+        );
+    }
+
+    #[test]
+    fn few_samples_have_no_99th_of_a_hundred() {
+        let of = |samples| Spread { p50: 1.0, p99: 20.0, max: 30.0, samples };
+        assert_eq!([tail(&of(100)), tail(&of(12))], ["p99 20 µs", "max of 12 30 µs"]);
     }
 }

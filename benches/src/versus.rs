@@ -7,12 +7,10 @@ use futures_util::future::try_join_all;
 use lock_bench_worker::Failure;
 use lock_core::{Guard, LockBackend, Locks, MemoryBackend, Swap, Version};
 
-use crate::floor::{Elsewhere, Floor, Site};
-use crate::results::{Parts, Spread, Versus};
+use crate::counters::{Counters, Logged};
+use crate::floor::{Elsewhere, Floor, NAME, Site, contents};
+use crate::results::{Holding, Parts, Spread, Versus};
 use crate::store::{Store, backend, locks};
-
-/// What is measured.
-const NAME: &str = "app/blog";
 
 /// So many rounds are not counted.
 const WARM_UP: usize = 20;
@@ -34,10 +32,10 @@ pub(crate) async fn measure(
     let [held, free] = contents(&own, &*cell).await?;
     let mut floor = Floor::new(Site::new(store), &free).await?;
     let mut counters = store.counters().await?;
-    let before = match &mut counters {
-        Some(counters) => Some(counters.logged().await?),
-        None => None,
-    };
+    if let Some(counters) = &mut counters {
+        counters.forget_logs().await?;
+    }
+    let before = logged(&mut counters).await?;
     let mut samples = [const { Vec::new() }; 4];
     for index in 0..count + WARM_UP {
         // A server that writes out its log every few statements must not meet the same one each time.
@@ -65,12 +63,9 @@ pub(crate) async fn measure(
             samples.iter_mut().zip(now).for_each(|(samples, one)| samples.push(one));
         }
     }
-    let mut logged = (None, None);
-    if let (Some(counters), Some(before)) = (&mut counters, before) {
-        let swaps = 4 * (count + WARM_UP) as u64;
-        let (main, binary) = counters.logged().await?.since(&before);
-        logged = (main.map(|bytes| bytes / swaps), binary.map(|bytes| bytes / swaps));
-    }
+    let swaps = 4 * (count + WARM_UP) as u64;
+    let (main, binary) = logged(&mut counters).await?.since(&before);
+    let logged = (main.map(|bytes| bytes / swaps), binary.map(|bytes| bytes / swaps));
     drop(guards);
     others.close().await?;
     own.close().await?;
@@ -85,6 +80,14 @@ pub(crate) async fn measure(
         logged,
     };
     Ok([row("acquire", &held, acquire, bare_acquire), row("release", &free, release, bare_release)])
+}
+
+/// What was written so far: by the server, or by this process where there is none.
+async fn logged(counters: &mut Option<Counters>) -> Result<Logged, Failure> {
+    match counters {
+        Some(counters) => counters.logged().await,
+        None => Logged::of_process(),
+    }
 }
 
 /// What an acquire consists of, each in turns with the bare swap, on cells of their own: the swap of the
@@ -167,6 +170,31 @@ pub(crate) async fn measure_memory(holds: usize, count: usize) -> Result<[Versus
     Ok([row("acquire", &held, acquire), row("release", &free, release)])
 }
 
+/// How large a cell is by holds of one client, and by holds of a client each.
+pub(crate) async fn measure_bytes() -> Result<[Holding; 2], Failure> {
+    const MANY: usize = 100;
+    let mut rows = Vec::new();
+    for clients in [1, MANY] {
+        let cell = MemoryBackend::new();
+        let new = || Locks::builder(cell.clone()).in_current_runtime().build();
+        let all: Vec<Locks> = (0..clients).map(|_| new()).collect();
+        let (mut guards, mut sizes) = (Vec::new(), Vec::new());
+        for number in 0..MANY {
+            let locks = &all[number % clients];
+            guards.push(locks.acquire(&*format!("app/{number}/backup")).await?);
+            sizes.push(cell.load().await?.data.len());
+        }
+        drop(guards);
+        for locks in all {
+            locks.close().await?;
+        }
+        let (first, bytes) = (sizes[0], sizes[MANY - 1]);
+        let each = f64::from(u32::try_from(bytes - first)?) / f64::from(u32::try_from(MANY - 1)?);
+        rows.push(Holding { clients, holds: MANY, bytes, each });
+    }
+    Ok(rows.try_into().expect("two were asked for"))
+}
+
 /// Takes many locks at once.
 pub(crate) async fn hold(locks: &Locks, count: usize) -> Result<Vec<Guard>, Failure> {
     let guards = (0..count).map(|number| {
@@ -174,15 +202,6 @@ pub(crate) async fn hold(locks: &Locks, count: usize) -> Result<Vec<Guard>, Fail
         async move { locks.acquire(&*format!("app/{number}/backup")).await }
     });
     Ok(try_join_all(guards).await?)
-}
-
-/// What is in the cell while the lock is held, and while it is not.
-async fn contents(locks: &Locks, cell: &dyn LockBackend) -> Result<[String; 2], Failure> {
-    let guard = locks.acquire(NAME).await?;
-    let held = cell.load().await?.data;
-    guard.release().await?;
-    let free = cell.load().await?.data;
-    Ok([String::from_utf8(held)?, String::from_utf8(free)?])
 }
 
 impl Versus {

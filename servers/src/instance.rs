@@ -30,6 +30,8 @@ const LET_IN: &str = "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY
 pub struct Instance {
     programs: Programs,
     arguments: Vec<String>,
+    /// Whether it takes less memory and disk than its makers would have it take.
+    is_small: bool,
     /// Whether it executes a file of statements when it starts.
     is_told: bool,
     /// The search path of its programs, where it is not the usual one.
@@ -48,7 +50,7 @@ pub(crate) struct Port {
 }
 
 impl Instance {
-    /// Starts a server as its makers deliver it, save for sizes of memory.
+    /// Starts a server as its makers deliver it, save for sizes of memory and logs.
     ///
     /// # Errors
     ///
@@ -63,11 +65,25 @@ impl Instance {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Result<Self, Error> {
+        Self::lay(Programs::find(kind)?)?.begin(arguments)
+    }
+
+    /// Starts a server that has its makers' sizes too, with more arguments: to measure it.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_in_full(kind: Kind, arguments: &[&str]) -> Result<Self, Error> {
         let mut instance = Self::lay(Programs::find(kind)?)?;
-        instance.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        instance.is_told()?;
-        instance.start_again()?;
-        Ok(instance)
+        instance.is_small = false;
+        instance.begin(arguments)
+    }
+
+    fn begin(mut self, arguments: &[&str]) -> Result<Self, Error> {
+        self.with_arguments(arguments.iter().map(|&argument| argument.to_owned()));
+        self.is_told()?;
+        self.start_again()?;
+        Ok(self)
     }
 
     /// A server with a copy of the template, not started yet.
@@ -80,6 +96,7 @@ impl Instance {
         Ok(Self {
             programs,
             arguments: Vec::new(),
+            is_small: true,
             is_told: false,
             path: None,
             directory,
@@ -258,26 +275,35 @@ impl Instance {
             format!("--tmpdir={}", self.directory.path().display()),
             format!("--port={}", self.address().port()),
             "--bind-address=127.0.0.1".into(),
-            "--skip-name-resolve".into(),
-            "--performance-schema=OFF".into(),
-            "--innodb-buffer-pool-size=64M".into(),
-            // What replicas would need of it is not kept: it would fill the disk.
-            "--max-binlog-size=64M".into(),
-            "--binlog-expire-logs-seconds=1".into(),
         ]);
-        match self.programs.kind {
-            Kind::MariaDb => server.arg("--innodb-log-file-size=8M"),
-            Kind::MySql => server.args([
-                "--innodb-redo-log-capacity=8M",
-                "--mysqlx=OFF",
-                "--secure-file-priv=NULL",
-            ]),
-        };
-        server.args(&self.arguments);
+        server.args(self.options());
         if let Some(path) = &self.path {
             server.env("PATH", path);
         }
         server
+    }
+
+    /// What it is told that differs from what its makers deliver, places aside.
+    pub fn options(&self) -> Vec<String> {
+        let kind = self.programs.kind;
+        let mut options = vec!["--skip-name-resolve"];
+        if kind == Kind::MySql {
+            options.extend(["--mysqlx=OFF", "--secure-file-priv=NULL"]);
+        }
+        if self.is_small {
+            options.extend([
+                "--performance-schema=OFF",
+                "--innodb-buffer-pool-size=64M",
+                // What replicas would need of it is not kept: it would fill the disk.
+                "--max-binlog-size=64M",
+                "--binlog-expire-logs-seconds=1",
+                match kind {
+                    Kind::MariaDb => "--innodb-log-file-size=8M",
+                    Kind::MySql => "--innodb-redo-log-capacity=8M",
+                },
+            ]);
+        }
+        options.into_iter().map(str::to_owned).chain(self.arguments.iter().cloned()).collect()
     }
 
     /// Whether it greets who connects, as it does once it serves.

@@ -38,8 +38,18 @@ async fn open() -> Result<Arc<dyn Approach>, Failure> {
     let at = std::env::args().nth(1).ok_or("a worker is told where")?;
     Ok(match name.as_str() {
         "distributed-lock-mysql" => {
-            let options = MySqlPoolOptions::new().max_connections(CONNECTIONS);
-            let pool = options.acquire_timeout(Duration::from_secs(60)).connect(&at).await?;
+            // As the pool of the approaches that do without a crate.
+            let options = MySqlPoolOptions::new()
+                .max_connections(CONNECTIONS)
+                .test_before_acquire(false)
+                .acquire_timeout(Duration::from_secs(60))
+                .after_connect(|_, _| {
+                    Box::pin(async {
+                        lock_bench_worker::send_at_once();
+                        Ok(())
+                    })
+                });
+            let pool = options.connect(&at).await?;
             Arc::new(Provided(MySqlLockProvider::builder().pool(pool).build().await?))
         }
         "distributed-lock-redis" => {

@@ -1,16 +1,12 @@
 //! The versioned blob: this product; and its cell alone, swapped again after each conflict without a pause.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_bench_worker::{Approach, Failure, Held};
 use lock_core::{BackendErrorKind, Guard, LockBackend, Locks, Swap, Version};
 
-use crate::store::{backend, builder, locks};
-
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_hours(1);
+use crate::store::{backend, locks, locks_without_renewals};
 
 /// This product as it is.
 pub(crate) struct Product(Locks);
@@ -20,9 +16,8 @@ impl Product {
         Ok(Self(locks(url, bell)?))
     }
 
-    /// With a lease so long that no renewal is counted among the writes of others.
     pub(crate) fn without_renewals(url: &str, bell: bool) -> Result<Self, Failure> {
-        Ok(Self(builder(url, bell)?.lease(LONG).build()))
+        Ok(Self(locks_without_renewals(url, bell)?))
     }
 }
 

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_bench_worker::{Approach, Failure, Held, POLL};
-use redis::Script;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Script};
 
 use super::owner;
 
 /// When a key expires: a lock that is held for longer is lost, because nothing renews it here.
 const EXPIRY: Duration = Duration::from_secs(10);
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const DELETE: &str =
     "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0";
@@ -25,9 +28,15 @@ pub(crate) struct SetNx {
 impl SetNx {
     pub(crate) async fn open(url: &str) -> Result<Self, Failure> {
         let client = redis::Client::open(url)?;
-        let connection = client.get_multiplexed_async_connection().await?;
+        let connection = connect(&client).await?;
         Ok(Self { client, connection, delete: Script::new(DELETE) })
     }
+}
+
+/// A connection that also waits for a server whose disk is slow.
+async fn connect(client: &redis::Client) -> redis::RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 #[async_trait]
@@ -60,7 +69,7 @@ impl Held for Key {
         let mut deleted = call.invoke_async::<u32>(&mut self.connection).await;
         if deleted.as_ref().is_err_and(redis::RedisError::is_unrecoverable_error) {
             // The server has ended since.
-            self.connection = self.client.get_multiplexed_async_connection().await?;
+            self.connection = connect(&self.client).await?;
             deleted = call.invoke_async(&mut self.connection).await;
         }
         match deleted? {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lock_bench_worker::{Approach, Failure, Held, POLL};
+use lock_bench_worker::{Approach, Failure, Held, POLL, send_at_once};
 use sqlx::mysql::{MySql, MySqlDatabaseError, MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Transaction};
@@ -21,8 +21,17 @@ const CONNECTIONS: u32 = 10;
 
 /// A pool that does not ask before each use whether a connection still works, and a table in it.
 async fn pool(url: &str, create: &'static str) -> Result<MySqlPool, Failure> {
-    let options = MySqlPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
-    let pool = options.acquire_timeout(Duration::from_mins(1)).connect(url).await?;
+    let options = MySqlPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_mins(1))
+        .after_connect(|_, _| {
+            Box::pin(async {
+                send_at_once();
+                Ok(())
+            })
+        });
+    let pool = options.connect(url).await?;
     sqlx::raw_sql(create).execute(&pool).await?;
     Ok(pool)
 }

@@ -1,11 +1,15 @@
 //! The report: a page with its plots, written from the results alone, and the results as data beside it.
 
+mod beside;
+mod details;
 mod judge;
 mod page;
 mod pictures;
 mod plot;
 mod reasons;
+mod short;
 mod table;
+mod verdict;
 
 use std::fs;
 use std::path::Path;
