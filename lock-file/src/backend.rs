@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::excl::Chain;
 use crate::flock;
-use crate::folder::Folder;
+use crate::folder::{Folder, misconfigured};
 use crate::place::Place;
 
 const DEFAULT_NAMESPACE: &str = "default";
@@ -146,10 +146,24 @@ impl FileBackend {
 
     /// The directory that is at the path now.
     fn current(&self, slot: &mut Option<Open>) -> Result<Open, BackendError> {
-        match slot.take().filter(|open| open.folder.is_current()) {
-            Some(open) => Ok(open),
-            None => Open::at(&self.place).map(|(open, _)| open),
+        if let Some(open) = slot.take().filter(|open| open.folder.is_current()) {
+            return Ok(open);
         }
+        let (open, reach) = Open::at(&self.place)?;
+        self.refuse_wider(reach)?;
+        Ok(open)
+    }
+
+    /// Who reaches it was told once, and others are judged by it: another boot is taken for one of this host.
+    fn refuse_wider(&self, reach: Reach) -> Result<(), BackendError> {
+        if self.reach == Reach::Network || reach == Reach::Host {
+            return Ok(());
+        }
+        Err(misconfigured(format!(
+            "cannot go on with {}: it was replaced by one that other hosts may reach, too; start this \
+             program anew",
+            self.place.store().display()
+        )))
     }
 }
 
@@ -256,5 +270,32 @@ impl Open {
             }
             Known::Excl(chain) => chain.swap(&self.folder, expected, next, data),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_others_reach_by_now_is_refused_by_who_said_that_they_do_not() {
+        let place = || Place::new(Path::new("/locks"), "default", Audience::OWNER, None).unwrap();
+        let backend = |reach| FileBackend {
+            place: place(),
+            namespace: DEFAULT_NAMESPACE.into(),
+            strategy: None,
+            reach,
+            open: Mutex::default(),
+        };
+        for (said, now) in [
+            (Reach::Host, Reach::Host),
+            (Reach::Network, Reach::Host),
+            (Reach::Network, Reach::Network),
+        ] {
+            backend(said).refuse_wider(now).unwrap();
+        }
+        let error = backend(Reach::Host).refuse_wider(Reach::Network).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Misconfigured);
+        assert!(error.to_string().contains("/locks"), "{error}");
     }
 }

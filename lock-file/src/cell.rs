@@ -55,22 +55,8 @@ struct AnyHead {
 }
 
 impl Cell {
-    pub(crate) fn new(version: Version, data: &[u8], place: Option<Place>) -> Self {
-        let bytes = data.len() as u64;
-        Self { head: Head { interlock: FORMAT, version, bytes, place }, data: data.into() }
-    }
-
     pub(crate) fn into_snapshot(self) -> Snapshot {
         Snapshot { version: self.head.version, data: self.data }
-    }
-
-    /// The bytes of the file; a line break at the end for those who look at it.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(&self.head).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes.extend_from_slice(&self.data);
-        bytes.push(b'\n');
-        bytes
     }
 
     /// Reads what a file holds; the error says what is wrong with it.
@@ -90,6 +76,17 @@ impl Cell {
 }
 
 impl Head {
+    pub(crate) fn new(version: Version, data: &[u8], place: Option<Place>) -> Self {
+        Self { interlock: FORMAT, version, bytes: data.len() as u64, place }
+    }
+
+    /// What a file with this data begins with and ends with: a line break, for those who look at it.
+    pub(crate) fn around(&self) -> (Vec<u8>, &'static [u8]) {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        (line, b"\n")
+    }
+
     /// Reads the first line of a file, and says how long it is.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, usize), String> {
         let nothing = || "it is not a cell of Interlock".to_owned();
@@ -120,21 +117,27 @@ mod tests {
         Place { after: Version(5), id: 7, before }
     }
 
+    fn written(version: Version, data: &[u8], place: Option<Place>) -> Vec<u8> {
+        let head = Head::new(version, data, place);
+        let (line, end) = head.around();
+        [&line, data, end].concat()
+    }
+
     #[test]
     fn what_is_written_is_read() {
         for place in [None, Some(place()), Some(Place { before: None, ..place() })] {
             for data in [&b""[..], b"{}", b"\n", b"a\nb\n", &[0xFF, 0, 0xFE]] {
-                let cell = Cell::new(Version::MAX, data, place);
-                let bytes = cell.encode();
+                let bytes = written(Version::MAX, data, place);
                 assert!(bytes.len() - data.len() < HEAD_BYTES_MAX / 2);
-                assert_eq!(Cell::decode(bytes), Ok(cell));
+                let head = Head::new(Version::MAX, data, place);
+                assert_eq!(Cell::decode(bytes), Ok(Cell { head, data: data.into() }));
             }
         }
     }
 
     #[test]
     fn people_can_read_it() {
-        let bytes = Cell::new(Version(9), b"{\"holds\":[]}", Some(place())).encode();
+        let bytes = written(Version(9), b"{\"holds\":[]}", Some(place()));
         let text = "{\"interlock\":1,\"version\":9,\"bytes\":12,\"place\":{\"after\":5,\"id\":7,\
                     \"before\":{\"after\":3,\"id\":18446744073709551615}}}\n{\"holds\":[]}\n";
         assert_eq!(String::from_utf8(bytes).unwrap(), text);
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn whatever_is_cut_off_or_added_is_noticed() {
-        let whole = Cell::new(Version(9), b"some\ndata", Some(place())).encode();
+        let whole = written(Version(9), b"some\ndata", Some(place()));
         for length in 0..whole.len() {
             assert!(Cell::decode(whole[..length].into()).is_err(), "{length} bytes");
         }

@@ -73,7 +73,7 @@ pub(crate) trait Names {
     /// The first line of a file.
     fn head(&self, after: Version) -> Result<Option<Head>, BackendError>;
     /// Makes a file without a name.
-    fn write(&self, cell: &Cell) -> Result<Self::New<'_>, BackendError>;
+    fn write(&self, head: &Head, data: &[u8]) -> Result<Self::New<'_>, BackendError>;
     /// Gives it a name that must be new; `false` if it is not.
     fn link(&self, new: &Self::New<'_>, after: Version) -> Result<bool, BackendError>;
     /// Removes a name, if it is there.
@@ -182,7 +182,7 @@ impl Chain {
         let old = if self.files < self.most { None } else { Some(names.list()?) };
         let id = names.id()?;
         let place = Place { after: expected, id, before: end.link };
-        let new = names.write(&Cell::new(next, data, Some(place)))?;
+        let new = names.write(&Head::new(next, data, Some(place)), data)?;
         if !names.link(&new, expected)? && !is_ours(names, expected, id)? {
             return Ok(Swap::Conflict);
         }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use fs4::{FileExt, TryLockError};
 use lock_core::{BackendError, BackendErrorKind, Snapshot, Swap, Version, files};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Head};
 use crate::folder::Folder;
 
 pub(crate) const CELL: &str = "cell";
@@ -53,7 +53,8 @@ pub(crate) fn swap(
     if seen != Some(expected) && version(folder)? != expected {
         return Ok(Swap::Conflict);
     }
-    let new = folder.write(&Cell::new(next, data, None).encode())?;
+    let (line, end) = Head::new(next, data, None).around();
+    let new = folder.write(&[&line, data, end])?;
     if expected == Version::ABSENT {
         folder.sync_above()?;
     }

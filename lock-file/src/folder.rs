@@ -1,14 +1,17 @@
 //! An open directory of a store: its files are reached through it, wherever its path leads later.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use lock_core::files::{self, Audience};
 use lock_core::{BackendError, BackendErrorKind};
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, linkat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, Mode, OFlags, linkat, mkdirat, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::cell::{Cell, Head};
@@ -42,7 +45,58 @@ pub(crate) struct New<'f> {
 impl Folder {
     /// Opens a directory that is safe to use.
     pub(crate) fn open(path: PathBuf) -> Result<Self, BackendError> {
-        let directory = match openat(CWD, &path, DIRECTORY, Mode::empty()) {
+        let opened = openat(CWD, &path, DIRECTORY, Mode::empty());
+        Self::opened(path, opened)
+    }
+
+    /// Opens a directory in it, which is made for the same users if it is missing.
+    ///
+    /// It is in this one, and not in what may be at the path by now: that may be quite another store, or
+    /// nothing, where nobody must find a directory without knowing what it is.
+    pub(crate) fn enter(&self, name: &str) -> Result<Self, BackendError> {
+        let path = self.path.join(name);
+        // A link that leads to nothing is there, too.
+        if !self.has(name)? {
+            self.make(name).map_err(|e| files::error("create the directory", &path, e))?;
+        }
+        let opened = openat(&self.directory, name, DIRECTORY, Mode::empty());
+        Self::opened(path, opened)
+    }
+
+    /// Makes a directory in it, unless somebody else does.
+    fn make(&self, name: &str) -> io::Result<()> {
+        let done = |made: rustix::io::Result<()>| match made {
+            Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
+            Err(e) => Err(io::Error::from(e)),
+        };
+        // A power cut must not leave it, and not what says what it is in.
+        self.directory.sync_all()?;
+        if self.audience()? == Audience::OWNER {
+            done(mkdirat(&self.directory, name, Mode::RWXU))?;
+        } else {
+            // Under another name first, so that nobody of the group finds it closed.
+            let new = format!("{NEW}{:016x}", random()?);
+            mkdirat(&self.directory, &*new, Mode::RWXU)?;
+            let made = self
+                .share(&new)
+                .and_then(|()| done(renameat(&self.directory, &*new, &self.directory, name)));
+            // It is there only if it was not renamed.
+            let _ = unlinkat(&self.directory, &*new, AtFlags::REMOVEDIR);
+            made?;
+        }
+        self.directory.sync_all()
+    }
+
+    /// Gives a directory in it to the group that it is for.
+    fn share(&self, name: &str) -> io::Result<()> {
+        let directory = File::from(openat(&self.directory, name, DIRECTORY, Mode::empty())?);
+        fchown(&directory, None, Some(self.directory.metadata()?.gid()))?;
+        // The bit gives what is made in it the group, too.
+        directory.set_permissions(Permissions::from_mode(0o2770))
+    }
+
+    fn opened(path: PathBuf, opened: rustix::io::Result<OwnedFd>) -> Result<Self, BackendError> {
+        let directory = match opened {
             Ok(directory) => File::from(directory),
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(no_directory(&path)),
             Err(e) => return Err(files::error("open", &path, e.into())),
@@ -164,8 +218,8 @@ impl Folder {
         names().map_err(|e| files::error("list", &self.path, e))
     }
 
-    /// Writes a file whose bytes are durable, under a name that nobody looks at.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<New<'_>, BackendError> {
+    /// Writes a file of these parts whose bytes are durable, under a name that nobody looks at.
+    pub(crate) fn write(&self, parts: &[&[u8]]) -> Result<New<'_>, BackendError> {
         let written = || -> io::Result<New<'_>> {
             let name = format!("{NEW}{:016x}", random()?);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -176,7 +230,9 @@ impl Folder {
                 Audience::OWNER => {} // It was made for nobody else.
                 audience => audience.give(&file)?,
             }
-            file.write_all(bytes)?;
+            for part in parts {
+                file.write_all(part)?;
+            }
             // Before it gets its name: else a power cut may leave the name and not the bytes.
             file.sync_data()?;
             Ok(new)
@@ -256,6 +312,15 @@ impl New<'_> {
         match linkat(directory, &**new, directory, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
+            // The file is one's own, in a directory where one may make files: nothing else is missing.
+            Err(e @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                let path = self.folder.path.join(name);
+                let what = format!(
+                    "cannot link {}: its file system has no hard links, and a store of files needs them",
+                    path.display()
+                );
+                Err(misconfigured(what).with_source(io::Error::from(e)))
+            }
             Err(e) => Err(self.judge(name, e)),
         }
     }

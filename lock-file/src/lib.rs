@@ -40,7 +40,7 @@
 //! |---|---|---|
 //! | ext4, XFS, btrfs, ZFS, tmpfs, overlayfs | yes | yes |
 //! | NFS, `CephFS`, Lustre, GFS2, OCFS2, GPFS and others that hosts share | refused: their `flock` may be one of each host, by a mount option that nobody sees | yes, where hard links are; on NFS with a server that exports `sync`, the default |
-//! | FUSE, 9p, virtiofs, SMB | refused | if they have hard links: one that has none says so at the first swap |
+//! | FUSE, 9p, virtiofs, SMB | refused | if they have hard links: one that has none says so when the store is made |
 //!
 //! What decides with `excl` is `link`, which the server of a network file system does as a whole or not
 //! at all. A call that was repeated because its answer was lost is recognised: what is there has
@@ -92,6 +92,9 @@
 //! who makes the store has to say it. A directory where everybody may write is refused, and so is one that
 //! has other things in it: name one that is empty or not there yet.
 //!
+//! Programs that a user of the store starts inherit no descriptor of it, and so none of them keeps the
+//! kernel's lock.
+//!
 //! # Backup and restore
 //!
 //! Locks are of the moment, and most backups do better without them. To copy a store while it is
@@ -100,7 +103,9 @@
 //! `mv -T copy/cell default/cell` with `flock`, `mv --exchange copy locks` (coreutils 9.5) for a whole
 //! store. With two, a client could make a new store in between. Processes that use the store may run on:
 //! they notice that a file or directory is another one, withdraw what they no longer hold, and learn what
-//! they lost. A store that was deleted is an absent cell; the next load makes it anew.
+//! they lost. A store that was deleted is an absent cell; the next load makes it anew. One that was on a
+//! local disk and is replaced by one on a file system that hosts share is refused by those who run on: start
+//! them anew.
 //!
 //! # Limits and sizing
 //!
@@ -114,9 +119,9 @@
 //! | 1,000 | 83,262 | 0.56 ms | 0.48 ms | 0.26 ms |
 //! | 10,000 | 858,263 | 2.1 ms | 1.9 ms | 1.2 ms |
 //!
-//! Of the 0.28 ms, 0.22 ms are the bare calls, nearly all of it the two syncs. On a disk where others write
-//! much, a sync of a name may wait for them, and then an acquire takes as long as they do: SQLite, which
-//! changes no names, is less affected. With `excl` a namespace takes up to about 64 times the size
+//! Beside few holds nearly all of it are the bare calls, and of those the two syncs. On a disk where others
+//! write much, a sync of a name may wait for them, and then an acquire takes as long as they do: SQLite,
+//! which changes no names, is less affected. With `excl` a namespace takes up to about 64 times the size
 //! of its cell. Independent things may have namespaces of their own, which do not wait for each other.
 //!
 //! [`Reach::Network`]: lock_core::Reach::Network

@@ -34,8 +34,9 @@ impl Names for Folder {
         Folder::head(self, &name_of(after))
     }
 
-    fn write(&self, cell: &Cell) -> Result<New<'_>, BackendError> {
-        Folder::write(self, &cell.encode())
+    fn write(&self, head: &Head, data: &[u8]) -> Result<New<'_>, BackendError> {
+        let (line, end) = head.around();
+        Folder::write(self, &[&line, data, end])
     }
 
     fn link(&self, new: &New<'_>, after: Version) -> Result<bool, BackendError> {
@@ -51,7 +52,7 @@ impl Names for Folder {
     }
 
     fn mark_collected(&self) -> Result<(), BackendError> {
-        Folder::write(self, COLLECTED_TEXT)?.link(COLLECTED).map(drop)
+        Folder::write(self, &[COLLECTED_TEXT])?.link(COLLECTED).map(drop)
     }
 
     fn sync(&self) -> Result<(), BackendError> {

@@ -68,17 +68,7 @@ impl Place {
         let network = files::network_file_system(&self.store)
             .map_err(|e| files::error("find the file system of", &self.store, e))?;
         let strategy = self.recognize(&store, network)?;
-        let path = self.store.join(&self.name);
-        // A link that leads to nothing is there, too.
-        if path.symlink_metadata().is_err() {
-            // A power cut must not leave a namespace and no mark.
-            store.sync()?;
-            // Others of the group that the store is for must be able to use the namespace, too.
-            let audience = store.audience();
-            let audience = audience.map_err(|e| files::error("look at", &self.store, e))?;
-            audience.make_directory(&path)?;
-        }
-        let folder = Folder::open(path)?;
+        let folder = store.enter(&self.name)?;
         // What cannot be swept now stays for another time.
         let _ = folder.sweep();
         let reach = if network.is_some() { Reach::Network } else { Reach::Host };
@@ -106,7 +96,7 @@ impl Place {
             let mut bytes = serde_json::to_vec(&mark).unwrap_or_default();
             bytes.push(b'\n');
             // Of many who try that at once one succeeds; then all read the same.
-            store.write(&bytes)?.link(MARK)?;
+            store.write(&[&bytes])?.link(MARK)?;
         }
     }
 

@@ -1,76 +1,23 @@
 //! The files themselves: what is refused, what is left behind, and directories that are replaced.
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
+use lock_core::BackendErrorKind::{Busy, Misconfigured};
+use lock_core::{LockBackend, Reach, Snapshot, Swap};
 use lock_file::{FileBackend, FileOptions, Strategy};
 use rustix::fs::{CWD, FlockOperation, Mode, RenameFlags, flock, mkfifoat, renameat_with};
 use rustix::process::{getegid, geteuid};
-use tempfile::TempDir;
 
-use BackendErrorKind::{Busy, Misconfigured};
-
-const BOTH: [Strategy; 2] = [Strategy::Flock, Strategy::Excl];
-/// Names the store for a process that a test starts of itself.
-const STORE: &str = "LOCK_FILE_TEST_STORE";
-
-/// A directory of one's own with a place for a store in it.
-fn fresh() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("locks");
-    (directory, path)
-}
-
-fn open(path: &Path, strategy: Strategy) -> FileBackend {
-    FileOptions::new(path).strategy(strategy).open().unwrap()
-}
-
-fn load(backend: &FileBackend) -> Result<Snapshot, BackendError> {
-    pollster::block_on(backend.load())
-}
-
-fn swap(backend: &FileBackend, from: u64, to: u64, data: &[u8]) -> Result<Swap, BackendError> {
-    pollster::block_on(backend.compare_and_swap(Version(from), Version(to), data))
-}
-
-fn cell(version: u64, data: &[u8]) -> Snapshot {
-    Snapshot { version: Version(version), data: data.into() }
-}
-
-/// The result must be an error of the kind that says the words.
-#[track_caller]
-fn refused<T: std::fmt::Debug>(
-    result: Result<T, BackendError>,
-    kind: BackendErrorKind,
-    words: &str,
-) {
-    let error = result.unwrap_err();
-    let said = match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
-    assert_eq!(error.kind(), kind, "{said}");
-    assert!(said.contains(words), "{said} does not say {words:?}");
-}
-
-fn names(path: &Path) -> Vec<String> {
-    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-    let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| name(entry.unwrap())).collect();
-    names.sort();
-    names
-}
-
-fn file_of(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Flock => "default/cell",
-        _ => "default/after-0",
-    }
-}
+use support::{
+    BOTH, STORE, again, can_run, cell, file_of, fresh, load, names, open, program, refused, swap,
+};
 
 #[test]
 fn it_says_what_and_where_it_is() {
@@ -219,15 +166,69 @@ fn whoever_is_stopped_while_it_has_the_lock_makes_others_busy_and_no_more() {
 }
 
 #[test]
-fn children_inherit_nothing_of_it() {
+fn a_client_connects_to_nothing() {
+    let test = "a_client_connects_to_nothing";
+    if let Ok(path) = std::env::var(STORE) {
+        let backend = FileBackend::open(path).unwrap();
+        let from = load(&backend).unwrap().version.0;
+        assert_eq!(swap(&backend, from, from + 1, b"more").unwrap(), Swap::Swapped);
+        return;
+    }
     for strategy in BOTH {
+        let (directory, path) = fresh();
+        let log = directory.path().join("log");
+        let strace = || {
+            let mut command = Command::new("strace");
+            command.args(["-f", "-e", "trace=%network,renameat,linkat", "-o"]).arg(&log);
+            command
+        };
+        if !can_run(strace().arg("true")) {
+            return;
+        }
+        swap(&open(&path, strategy), 0, 1, b"one").unwrap();
+        let output = again(strace().arg(program()), test, &path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let log = fs::read_to_string(log).unwrap();
+        let (writes, others): (Vec<_>, Vec<_>) =
+            log.lines().filter(|line| line.contains('(')).partition(|line| line.contains("at("));
+        assert_eq!(writes.len(), 1, "it is not seen: {log}");
+        assert!(others.is_empty(), "{others:?}");
+    }
+}
+
+/// As FAT, or some servers of files: strace answers in their place.
+#[test]
+fn a_file_system_without_hard_links_is_named_and_nothing_is_left() {
+    let test = "a_file_system_without_hard_links_is_named_and_nothing_is_left";
+    let says = "no hard links";
+    if let Ok(path) = std::env::var(STORE) {
+        let path = Path::new(&path);
+        for strategy in BOTH {
+            let new = path.with_file_name(format!("new-{strategy}"));
+            let options = FileOptions::new(&new).strategy(strategy);
+            refused(options.open(), Misconfigured, says);
+            assert_eq!(names(&new), [""; 0]);
+        }
+        let backend = open(path, Strategy::Excl);
+        refused(swap(&backend, 1, 2, b"two"), Misconfigured, says);
+        assert_eq!(load(&backend).unwrap(), cell(1, b"one"));
+        assert_eq!(names(&path.join("default")), ["after-0"]);
+        return;
+    }
+    for error in ["EPERM", "EOPNOTSUPP", "ENOSYS"] {
         let (_directory, path) = fresh();
-        let backend = open(&path, strategy);
-        swap(&backend, 0, 1, b"one").unwrap();
-        let list = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
-        let list = String::from_utf8(list.stdout).unwrap();
-        assert!(!list.contains(path.to_str().unwrap()), "{list}");
-        drop(backend);
+        let strace = || {
+            let mut command = Command::new("strace");
+            command.args(["-f", "-o", "/dev/null", "-e", "trace=linkat"]);
+            command.args(["-e", &format!("inject=linkat:error={error}")]);
+            command
+        };
+        if !can_run(strace().arg("true")) {
+            return;
+        }
+        swap(&open(&path, Strategy::Excl), 0, 1, b"one").unwrap();
+        let output = again(strace().arg(program()), test, &path).output().unwrap();
+        assert!(output.status.success(), "{error}: {output:?}");
     }
 }
 
@@ -360,13 +361,10 @@ fn a_killed_writer_leaves_the_old_cell_or_the_new_one() {
         let backend = open(&path, strategy);
         let mut found = 0;
         for _ in 0..20 {
-            let mut writer = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "a_killed_writer_leaves_the_old_cell_or_the_new_one"])
-                .env(STORE, &path)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
+            let test = "a_killed_writer_leaves_the_old_cell_or_the_new_one";
+            let mut command = Command::new(program());
+            again(&mut command, test, &path).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut writer = command.spawn().unwrap();
             let until = found + fastrand::u64(1..20);
             while found < until {
                 assert!(writer.try_wait().unwrap().is_none(), "the writer ended by itself");

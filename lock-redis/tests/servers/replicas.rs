@@ -1,10 +1,14 @@
 //! Replicas: they are never read, and swaps may wait for them.
 
+use std::time::Duration;
+
 use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Swap, Version};
 use lock_servers::{RedisKind, RedisServer};
+use tokio::time::timeout;
 
 use crate::place::{
-    Place, RIGHTS, backend, each, everywhere, expect, on, swap, unless_missing, until,
+    PATIENCE, Place, RIGHTS, backend, each, each_at_once, everywhere, expect, on, swap,
+    unless_missing, until,
 };
 
 /// A replica of a server that has caught up.
@@ -90,6 +94,36 @@ fn a_swap_waits_for_as_many_replicas_as_it_is_told_to() {
         assert_eq!(risks, [lock_redis::Risk::Failover]);
         let locks = Locks::new(careful());
         locks.acquire("a").await.unwrap_err();
+    });
+}
+
+/// The primary goes on alone for a moment after a replica was made the new one, as when it is cut off.
+#[test]
+fn what_a_failover_forgot_its_holder_learns() {
+    each_at_once(async |kind| {
+        let Some(primary) = unless_missing(RedisServer::start(kind)) else { return };
+        let Some(replica) = replica_of(kind, &primary).await else { return };
+        let url = format!("redis://{},{}", primary.address(), replica.address());
+        let locks = || Locks::builder(backend(&url)).lease(Duration::from_secs(3)).build();
+        let (early, late, other) = (locks(), locks(), locks());
+        let kept = early.acquire("mail").await.unwrap();
+        let version =
+            |server| on::<Option<String>>(server, &["HGET", "interlock:{default}", "version"]);
+        until("it is replicated", async || version(&replica) == version(&primary)).await;
+
+        on::<()>(&replica, &["REPLICAOF", "NO", "ONE"]);
+        let forgotten = late.acquire("app/blog").await.unwrap();
+        primary.kill().unwrap();
+        timeout(PATIENCE, forgotten.lost()).await.expect("its holder learns it");
+        let granted = other.acquire("app").await.unwrap();
+        assert!(granted.fence() > forgotten.fence(), "fences go on rising");
+        forgotten.verify().await.unwrap_err();
+        forgotten.release().await.unwrap_or_default();
+        granted.verify().await.expect("who comes late releases nobody else's lock");
+        kept.verify().await.expect("what was replicated is kept");
+        for locks in [early, late, other] {
+            locks.close().await.unwrap();
+        }
     });
 }
 
