@@ -62,7 +62,7 @@ command counts, and when it is killed the request is gone.
 
 A lockctl run by PID is not blocked by these locks.
 
-Exit status: 0 when the locks are held. 75, 69, 78 and 64 are those of `run`.
+Exit status: 0 when the locks are held. 64, 69, 71, 75 and 78 are those of `run`.
 
 If the locks are lost (a store that cannot be reached for the time of the lease, `lockctl release
 --task`), PID is not told, but `lockctl release --pid` ends with 74. With --on-lost kill PID and the

@@ -83,6 +83,7 @@ impl Keeper {
         let (stop, stopped) = oneshot::channel();
         let (report, done) = mpsc::channel();
         thread::Builder::new().name("keeper".into()).spawn(move || {
+            let _fall = Fall(events.clone());
             let _ = report.send(runtime.block_on(keep(plan, &events, stopped)));
         })?;
         Ok(Self { stop, done })
@@ -99,6 +100,19 @@ impl Keeper {
         let _ = self.stop.send(None);
         // Nothing is held: the worst is a request that is seen until somebody sees us dead.
         let _ = self.done.recv_timeout(WITHDRAWAL_PATIENCE);
+    }
+}
+
+/// Tells of an end of the keeper that nobody asked for, as when the system has no thread to give to the driver:
+/// else a run would wait for ever, or go on under locks that nobody watches.
+struct Fall(Sender<Event>);
+
+impl Drop for Fall {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let why = "the thread that keeps the locks has failed";
+            let _ = self.0.send(Event::EndRun(why.into()));
+        }
     }
 }
 

@@ -178,6 +178,12 @@ fn wait_for_locks(
                 line.clear();
                 return Err(asking.refused(error, settings));
             }
+            // Nothing is held yet that could be lost.
+            Event::EndRun(why) => {
+                line.clear();
+                notice::say(format_args!("cannot wait for the locks: {why}"));
+                return Err(Exit::System);
+            }
             Event::Blocked(blocked) if !asking.quiet => line.update(&blocked),
             _ => {}
         }

@@ -91,7 +91,6 @@ pub(crate) struct Over {
 /// Withdraw the shim and the request then.
 pub(crate) fn while_waiting(shim: &mut Shim, event: &Event) -> Option<Exit> {
     match event {
-        Event::EndRun(_) => Some(Exit::Lost),
         Event::Signal(received) => match received.signal {
             None => shim.ended().map(Exit::of_child),
             Some(signal) if received.asks_to_end() => Some(Exit::Signal(signal.as_raw())),

@@ -131,7 +131,12 @@ fn wait_for_locks(
                 line.clear();
                 Err(asking.refused(error, settings))
             }
-            Event::EndRun(_) => Err(Exit::Lost),
+            // Nothing is held yet that could be lost.
+            Event::EndRun(why) => {
+                line.clear();
+                notice::say(format_args!("cannot wait for the locks: {why}"));
+                Err(Exit::System)
+            }
             Event::Ended | Event::Abandoned => Err(Exit::Status(0)),
             Event::Signal(received) if received.asks_to_end() => {
                 Err(received.signal.map_or(Exit::System, |signal| Exit::Signal(signal.as_raw())))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    STRATEGY,
+    STRATEGY, program,
     scene::{Scene, skip},
     world::{LOCKCTL, poll, stderr, stdout},
 };
@@ -197,13 +197,12 @@ fn doctor_tells_who_may_only_read() {
         return skip("it takes root to be another user");
     }
     let scene = Scene::new();
-    let program = scene.path("lockctl");
-    fs::copy(LOCKCTL, &program).unwrap();
+    let program = program::for_all(&scene);
     scene.assert_ends("run -l one -- true", 0);
     // Somebody was generous by hand: others may look, and not write.
     let files = fs::read_dir(namespace(&scene)).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> = files.chain([scene.path("locks/interlock.json")]).collect();
-    let folders = [scene.path("."), program.clone(), scene.path("locks"), namespace(&scene)];
+    let folders = [scene.path("locks"), namespace(&scene)];
     for (paths, mode) in [(&folders[..], 0o755), (&files[..], 0o644)] {
         for path in paths {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -258,12 +257,7 @@ fn users_of_a_group_exclude_each_other_and_others_have_no_access() {
         return skip(&format!("it takes root and the group {GROUP} to be several users"));
     };
     let scene = Scene::new();
-    // They may not be allowed to go where it was built.
-    let program = scene.path("lockctl");
-    fs::copy(LOCKCTL, &program).unwrap();
-    for path in [scene.path("."), program.clone()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let program = program::for_all(&scene);
     let by = |user: u32, groups: &str, arguments: &str| {
         let mut command = scene.world.program("setpriv");
         let id = user.to_string();

@@ -3,6 +3,7 @@
 #[path = "directories.rs"]
 mod directories;
 mod everywhere;
+mod program;
 #[allow(dead_code, reason = "the tests of running commands use more of it")]
 #[path = "../run/pty.rs"]
 mod pty;

@@ -3,10 +3,12 @@
 mod defaults;
 mod doctor;
 mod pages;
+mod refused;
 mod replaced;
 mod screen;
 mod services;
 mod stopped;
+mod sudo;
 mod tmux;
 mod unusable;
 mod users;

@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod files;
+mod program;
 #[allow(dead_code, reason = "the tests of running commands use more of it")]
 #[path = "../run/pty.rs"]
 mod pty;

@@ -57,6 +57,26 @@ impl Scene {
         command
     }
 
+    /// A program that runs on a host of this name, as far as the store can tell: no process of it can be seen from
+    /// here. None where this process may not have namespaces.
+    #[track_caller]
+    pub(crate) fn on_host(&self, host: &str, program: &str) -> Option<Command> {
+        const SCRIPT: &str = r#"echo "$0" >/proc/sys/kernel/hostname &&
+            mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@""#;
+        let boot = self.path("boot_id");
+        fs::write(&boot, "that of another host\n").unwrap();
+        let inside = |program: &str| {
+            let mut command = self.world.program("unshare");
+            command.args(["--uts", "--mount", "sh", "-c", SCRIPT, host]).arg(&boot).arg(program);
+            command
+        };
+        if !inside("true").output().is_ok_and(|output| output.status.success()) {
+            skip("it takes root, and namespaces of host names and mounts");
+            return None;
+        }
+        Some(inside(program))
+    }
+
     /// What `lockctl` with these arguments comes to.
     pub(crate) fn output(&self, arguments: &str) -> Output {
         self.lockctl(arguments).stdin(Stdio::null()).output().unwrap()

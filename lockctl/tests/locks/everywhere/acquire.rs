@@ -292,6 +292,24 @@ fn a_loss_ends_the_script_if_it_wants_that_and_no_release_does() {
 }
 
 #[test]
+fn what_a_loss_does_not_end_is_killed_after_the_grace() {
+    let scene = Scene::new();
+    let text = r#""$LOCKCTL" acquire --pid $$ --task script --on-lost kill --kill-grace 2s -l one || exit
+        trap 'echo asked >>asked' TERM; sh -c 'trap "" TERM; echo $$; while :; do sleep 0.02; done' &
+        while :; do sleep 0.02; done"#;
+    let mut run = script(&scene, text);
+    let command = run.pid_line(0);
+    let keeper = keeper(run.pid());
+    scene.assert_ends("release --task script", 0);
+    assert_eq!(run.wait().to_string(), "signal: 9 (SIGKILL)");
+    assert_eq!(content(&scene.path("asked")), "asked\n");
+    for pid in [command, keeper] {
+        poll("nothing of it is left", || is_dead(pid).then_some(()));
+    }
+    scene.assert_free();
+}
+
+#[test]
 fn kill_ends_the_script_and_what_it_runs() {
     let scene = Scene::new();
     let text = r#""$LOCKCTL" acquire --pid $$ --task script -l one || exit

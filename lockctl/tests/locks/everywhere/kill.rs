@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     scene::{Running, Scene, UNTIL_EOF, has_pid_namespaces},
-    world::{content, is_dead, poll, state, stderr, stdout},
+    world::{LOCKCTL, content, is_dead, poll, state, stderr, stdout},
 };
 
 /// Nobody may have to wait for a lease: it is longer than any test is patient.
@@ -202,13 +202,43 @@ fn the_locks_of_the_dead_are_freed() {
 }
 
 #[test]
+fn what_runs_on_another_host_is_refused() {
+    let scene = Scene::new();
+    let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let rebooted =
+        format!("far was started before {here} was booted, or on another host of this name: ");
+    for (host, why) in [("web2", "far runs on web2: run this command there: "), (&here, &rebooted)]
+    {
+        let Some(mut far) = scene.on_host(host, LOCKCTL) else { return };
+        far.args(["run", "--task", "far", "-l", "one", "--", "sh", "-c", UNTIL_EOF]);
+        let mut far = scene.start(&mut far);
+        let command = far.command_pid();
+        let list = scene.list();
+        let entry = list.entry("far");
+        assert_eq!(
+            (entry["host"].as_str(), entry["state"].as_str()),
+            (Some(host), Some("unknown"))
+        );
+        // Nor is the one ended that could be.
+        let mut near = scene.hold("--task far -l two");
+        let message = scene.assert_ends("kill --task far", 77);
+        assert!(message.contains(why) && message.contains("nothing was done"), "{message}");
+        assert!(!is_dead(command) && !is_dead(near.command_pid()));
+        assert_eq!(scene.list().holders(), ["far", "far"]);
+        far.end();
+        near.end();
+        scene.assert_free();
+    }
+}
+
+#[test]
 fn what_runs_in_another_container_is_refused() {
     if !has_pid_namespaces() {
         return;
     }
     let scene = Scene::new();
     let mut container = scene.world.program("unshare");
-    container.args(["--pid", "--fork", "--mount-proc", crate::world::LOCKCTL, "run"]);
+    container.args(["--pid", "--fork", "--mount-proc", LOCKCTL, "run"]);
     container.args(["--task", "far", "-l", "one", "--", "sh", "-c", UNTIL_EOF]);
     let mut far = scene.start(&mut container);
     far.line(0);

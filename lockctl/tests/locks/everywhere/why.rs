@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    scene::{Running, Scene},
-    world::{poll, stderr, stdout},
+    scene::{Running, Scene, UNTIL_EOF},
+    world::{LOCKCTL, poll, stderr, stdout},
 };
 
 /// What `why` says with these arguments, and how it ends.
@@ -117,6 +117,48 @@ fn who_is_dead_is_not_in_the_way_and_is_named() {
     assert_eq!(scene.list().holders(), ["holder"]);
     scene.assert_ends("run -n -l one -- true", 0);
     scene.assert_free();
+}
+
+#[test]
+fn of_who_cannot_be_seen_it_says_what_decides() {
+    let scene = Scene::new();
+    for (lease, decides) in [
+        ("45s", "if it has died, its lock is free when its lease of 45 s has been seen to end"),
+        (
+            "none",
+            "if it has died, only `lockctl release --task far` frees its lock: it has no lease",
+        ),
+    ] {
+        let Some(mut far) = scene.on_host("web2", LOCKCTL) else { return };
+        far.args(["run", "--task", "far", "-l", "one/far", "--lease", lease, "--"]);
+        let mut far = scene.start(far.args(["sh", "-c", UNTIL_EOF]));
+        let pid = far.command_pid().as_raw_pid();
+        let mut near = scene.hold("--task near -l one/near");
+        let (status, text) = why(&scene, "one");
+        assert_eq!(status, 75);
+        let lines: Vec<&str> = text.lines().collect();
+        let starts = [
+            "one is not free [",
+            "one has to be given back by all 2 of:",
+            &format!("  far holds one/far (pid {pid} on web2, cannot be seen from here, "),
+            &format!("    {decides}"),
+            "  near holds one/near (pid ",
+            "who asks now has place 1 in the queue",
+        ];
+        assert_eq!(lines.len(), starts.len(), "{text}");
+        for (line, start) in lines.iter().zip(starts) {
+            assert!(line.starts_with(start), "{line:?} does not start with {start:?}");
+        }
+        let found = why_json(&scene, "one");
+        let blockers = found["conditions"][0]["blockers"].as_array().unwrap();
+        let seen = |of: &Value| (of["task"].clone(), of["host"] == "web2", of["state"].clone());
+        let seen: Vec<_> = blockers.iter().map(seen).collect();
+        let expected = [("far", true, "unknown"), ("near", false, "alive")];
+        assert_eq!(seen, expected.map(|(task, host, state)| (task.into(), host, state.into())));
+        far.end();
+        near.end();
+        scene.assert_free();
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use crate::{
-    scene::Scene,
+    scene::{Scene, skip},
     world::{stderr, stdout},
 };
 
@@ -65,4 +65,28 @@ fn man_has_a_page_for_each_command() {
     fs::write(scene.path("file"), "").unwrap();
     let message = scene.assert_ends("man --out file/pages", 71);
     assert!(message.contains("cannot write the pages"), "{message}");
+}
+
+#[test]
+fn man_shows_each_page_and_has_nothing_to_say_of_it() {
+    let version = Command::new("man").arg("--version").output();
+    if !version.is_ok_and(|output| stdout(&output).starts_with("man 2.")) {
+        return skip("there is no man, or not that of man-db");
+    }
+    let scene = Scene::new();
+    scene.assert_ends("man --out pages", 0);
+    // What is printed is a page as well.
+    fs::write(scene.path("pages/printed.1"), stdout(&scene.output("man"))).unwrap();
+    for page in fs::read_dir(scene.path("pages")).unwrap() {
+        let page = page.unwrap().path();
+        let mut man = scene.world.program("man");
+        man.args(["--warnings=w", "--encoding=UTF-8", "--local-file"]).arg(&page);
+        man.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80").env("MANPAGER", "cat");
+        let output = man.output().unwrap();
+        let (text, said) = (stdout(&output), stderr(&output));
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{}", page.display());
+        for part in ["NAME", "SYNOPSIS", "lockctl", "--help"] {
+            assert!(text.contains(part), "no {part} in {}:\n{text}", page.display());
+        }
+    }
 }

@@ -154,3 +154,29 @@ fn colour_is_for_terminals_and_for_those_who_want_it() {
     tmux.shows("done=0");
     assert!(!tmux.coloured().contains("\x1b[32mok"), "{:?}", tmux.coloured());
 }
+
+#[test]
+fn why_and_watch_leave_out_colour_for_those_who_do_not_want_it() {
+    let scene = Scene::new();
+    let Some(tmux) = Tmux::new(&scene, 100, 24) else { return };
+    let mut holder = scene.hold("--task holder -l one");
+    // Empty is as if it were not set.
+    for (setting, is_wanted) in [("", true), ("NO_COLOR=", true), ("NO_COLOR=1", false)] {
+        let has_colour = |coloured: &str| {
+            let screen = tmux.coloured();
+            let found = if is_wanted { screen.contains(coloured) } else { screen.contains('\x1b') };
+            assert_eq!(found, is_wanted, "{setting}: {screen:?}");
+        };
+        tmux.enter(&format!("clear; {setting} \"$LOCKCTL\" why one; echo \"{setting} ended $?\""));
+        tmux.shows(&format!("{setting} ended 75"));
+        has_colour("\x1b[33mnot free");
+        tmux.enter(&format!("clear; {setting} \"$LOCKCTL\" watch -n 100ms"));
+        tmux.until("the table is shown", |screen| {
+            screen.contains("1 held") && screen.contains(" holder ")
+        });
+        has_colour("\x1b[1m TASK");
+        tmux.key("q");
+        tmux.until("the shell is back", |screen| !screen.contains("1 held"));
+    }
+    holder.end();
+}
