@@ -38,8 +38,12 @@ const LIMITS: [(&str, &str, &str, &str); 24] = [
         "patience",
         "30 s",
     ),
-    ("lock-mysql/src/backend.rs", "CALL_SECONDS: u64 = 5;", "one call", "5 s"),
-    ("lock-redis/src/backend.rs", "CALL_SECONDS: u64 = 5;", "one call", "5 s"),
+    (
+        "lock-core/src/server/call.rs",
+        "CALL_TIMEOUT: Duration = Duration::from_secs(5);",
+        "one call",
+        "5 s",
+    ),
     ("lock-mysql/src/session.rs", "LOCK_WAIT_SECONDS: u32 = 2;", "a statement of MySQL", "2 s"),
     ("lock-mysql/src/table.rs", "TURN_MILLISECONDS: u32 = 50;", "a turn of MySQL", "50 ms"),
     (
