@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::{NO_MEMORY, Site, not_ours, sort};
 use crate::listener::Listener;
 use crate::options::RedisOptions;
+use crate::rights::Rights;
 use crate::risk::{Info, Risk};
 use crate::servers::{Place, Servers, is_full};
 use crate::session::{Cell, Outcome, Session, redirection};
@@ -99,6 +100,28 @@ impl RedisBackend {
         let info = self.within(Doing::Reading, session.info()).await;
         let untold = |_| vec![Risk::Untold];
         Ok(info.map_or_else(untold, |info| Info::parse(&info).risks(self.replicas)))
+    }
+
+    /// Whether the user may write the cell: whoever may only read learns of it by the first change otherwise.
+    ///
+    /// Nothing is changed: the server is asked what it would allow.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`]: the server cannot be reached, or does not let the user in or run scripts.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    pub async fn rights(&self) -> Result<Rights, BackendError> {
+        let ask = |mut session: Session| async move { session.lacking(&self.cell).await };
+        let lacking = self.call(Doing::Reading, ask).await?;
+        let site = self.site();
+        Ok(Rights {
+            user: site.user.to_owned(),
+            lacking: lacking.iter().map(|command| format!("+{command}")).collect(),
+            rule: site.rule(),
+        })
     }
 
     fn site(&self) -> Site<'_> {

@@ -24,6 +24,13 @@ pub(crate) struct Site<'a> {
     pub(crate) rights: &'a str,
 }
 
+impl Site<'_> {
+    /// What the administrator has to type, to allow what is needed.
+    pub(crate) fn rule(self) -> String {
+        format!("ACL SETUSER {} {}", self.user, self.rights)
+    }
+}
+
 /// An error of the driver, sorted.
 pub(crate) fn sort(doing: Doing, site: Site<'_>, error: RedisError) -> BackendError {
     let (kind, advice) = match error.code() {
@@ -122,7 +129,7 @@ fn let_in() -> String {
 }
 
 fn lacks_right(site: Site<'_>) -> String {
-    format!("this user lacks a right: ACL SETUSER {} {}", site.user, site.rights)
+    format!("this user lacks a right: {}", site.rule())
 }
 
 /// What is there and was not written by this crate.

@@ -72,7 +72,8 @@
 //!
 //! and `+select` for another database than 0, `+wait` for `replicas=N`. Without `+publish`,
 //! `+subscribe` or the channel, waiting takes longer and nothing else; without `+info` nobody is
-//! warned. What is missing otherwise is named by the error, as the rule to type.
+//! warned. What is missing otherwise is named by the error, as the rule to type; `lockctl doctor` looks for
+//! it beforehand ([`RedisBackend::rights`]).
 //!
 //! # Servers
 //!
@@ -146,6 +147,7 @@ mod backend;
 mod error;
 mod listener;
 mod options;
+mod rights;
 mod risk;
 mod script;
 mod servers;
@@ -153,4 +155,5 @@ mod session;
 
 pub use backend::RedisBackend;
 pub use options::RedisOptions;
+pub use rights::Rights;
 pub use risk::Risk;

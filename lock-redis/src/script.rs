@@ -15,6 +15,9 @@ pub(crate) static SWAP: LazyLock<Script> =
 pub(crate) static SHRINK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!("#!lua flags=allow-oom\n", include_str!("scripts/swap.lua")))
 });
+/// Asks which rights are missing for a swap.
+pub(crate) static LACKING: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/lacking.lua")));
 /// Writes the cell as it is.
 pub(crate) static TOUCH: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/touch.lua")));

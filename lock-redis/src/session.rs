@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::runtime;
 
-use crate::script::{self, READ, SHRINK, SWAP, TOUCH};
+use crate::script::{self, LACKING, READ, SHRINK, SWAP, TOUCH};
 use crate::servers::{Address, Place};
 
 /// A connection that was not used for so long may have been cut by something on the way.
@@ -77,6 +77,11 @@ impl Session {
         let fields: Vec<Vec<u8>> =
             script::call(&mut self.connection, &READ, &cell.key, &[]).await?;
         Ok(snapshot(fields))
+    }
+
+    /// Which of its commands keep this user from swapping the cell.
+    pub(crate) async fn lacking(&mut self, cell: &Cell) -> RedisResult<Vec<String>> {
+        script::call(&mut self.connection, &LACKING, &cell.key, &[]).await
     }
 
     /// Swaps the cell.

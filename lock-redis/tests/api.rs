@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use lock_redis::{RedisBackend, RedisOptions, Risk};
+use lock_redis::{RedisBackend, RedisOptions, Rights, Risk};
 
 /// Between threads, by value and by reference, for as long as anybody likes.
 fn is_shared<T: Send + Sync + Unpin + Debug + 'static>() {}
@@ -11,5 +11,6 @@ fn is_shared<T: Send + Sync + Unpin + Debug + 'static>() {}
 fn all_go_between_threads() {
     is_shared::<RedisBackend>();
     is_shared::<RedisOptions>();
+    is_shared::<Rights>();
     is_shared::<Risk>();
 }

@@ -80,6 +80,30 @@ fn what_is_missing_is_said_as_the_rule_to_type() {
 }
 
 #[test]
+fn what_a_swap_lacks_is_told_before_it_is_tried() {
+    everywhere(&[], async |place| {
+        let owner = place.backend();
+        for is_there in [false, true] {
+            if is_there {
+                swap(&owner, 0, "{}").await.unwrap();
+            }
+            let before = owner.load().await.unwrap();
+            for missing in [&["+hset"][..], &["+exists"], &["+hget", "+exists", "+hset"], &[]] {
+                let rights: Vec<&str> =
+                    RIGHTS.iter().copied().filter(|one| !missing.contains(one)).collect();
+                let user = place.user(&rights);
+                let mine = backend(&place.url_of(&user));
+                let rule = format!("ACL SETUSER {user} on {}", RIGHTS.join(" "));
+                let told = mine.rights().await.unwrap();
+                assert_eq!((&told.user, told.rule), (&user, rule));
+                assert_eq!(told.lacking, missing);
+                assert_eq!(owner.load().await.unwrap(), before);
+            }
+        }
+    });
+}
+
+#[test]
 fn who_may_not_publish_or_subscribe_or_ask_has_locks_all_the_same() {
     everywhere(&[], async |place| {
         for missing in ["&interlock:*", "+publish", "+subscribe", "+ping", "+info", "+hstrlen"] {

@@ -113,6 +113,42 @@ fn doctor_promises_nothing_that_the_server_does_not_tell() {
 }
 
 #[test]
+fn doctor_tells_who_may_not_write_as_the_rule_to_type() {
+    let scene = Scene::new();
+    let store = &scene.world.store;
+    for is_there in [false, true] {
+        if is_there {
+            scene.assert_ends("run -l one -- true", 0);
+        }
+        let before: Option<Vec<u8>> = store.call(&["DUMP", KEY]);
+        assert_eq!(before.is_some(), is_there);
+        for (rights, lacking) in [
+            ("", "+hget and +exists and +hset"),
+            ("+exists +hget", "+hset"),
+            ("+hget +hset", "+exists"),
+        ] {
+            let readers = "~interlock:* &interlock:* +select +info +evalsha +script|load +hgetall";
+            let url = store.url_of_user_with(&format!("{readers} {rights}"));
+            let output = on(&scene, &url, "doctor");
+            let text = stdout(&output);
+            assert_eq!(output.status.code(), Some(78), "{text}");
+            let refusal = text.lines().find(|line| line.starts_with("FAIL  rights "));
+            let refusal = refusal.unwrap_or_else(|| panic!("no refusal in {text}"));
+            let (_, rule) = refusal.split_once(&format!(" lacks {lacking}: ")).expect(refusal);
+            assert!(rule.starts_with("ACL SETUSER u"), "{rule}");
+            // Whoever types it is done.
+            store.call::<()>(&rule.split(' ').collect::<Vec<_>>());
+            let text = stdout(&on(&scene, &url, "doctor"));
+            let is_well = |line: &str| {
+                line.starts_with("ok    rights ") && line.ends_with(" may do what is needed")
+            };
+            assert!(text.lines().any(is_well), "{text}");
+        }
+        assert_eq!(store.call::<Option<Vec<u8>>>(&["DUMP", KEY]), before, "it changes nothing");
+    }
+}
+
+#[test]
 fn another_name_of_the_scheme_is_the_same_store() {
     let scene = Scene::new();
     let mut holder = scene.hold("--task holder -l one");
