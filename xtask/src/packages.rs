@@ -7,10 +7,11 @@ use std::{env, fs};
 use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("faketime", "faketime"),
     ("flock", "util-linux"),
     ("ip", "iproute2"),
+    ("man", "man-db"),
     ("mount", "mount"),
     ("ps", "procps"),
     ("setpriv", "util-linux"),

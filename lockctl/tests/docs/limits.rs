@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::tree::text;
 
 /// Where a limit is set, how, and the row of the page with the number as it says it.
-const LIMITS: [(&str, &str, &str, &str); 24] = [
+const LIMITS: [(&str, &str, &str, &str); 23] = [
     ("lock-core/src/name.rs", "BYTES_MAX: usize = 512;", "name of a lock", "512 bytes"),
     ("lock-core/src/options.rs", "NAMESPACE_BYTES_MAX: usize = 255;", "namespace", "255 bytes"),
     ("lock-file/src/place.rs", "NAME_BYTES_MAX: usize = 240;", "namespace", "240"),
