@@ -122,10 +122,10 @@
 //!
 //! | holds | bytes of `data` | acquire, MariaDB 10.11 | acquire, MySQL 9.7 | redo log a change | MySQL's binary log a change |
 //! |---|---|---|---|---|---|
-//! | 10 | 1,250 | 0.19 ms | 0.48 ms | 3–4 KB | 2.7 KB |
-//! | 100 | 8,461 | 0.23 ms | 0.62 ms | 9–12 KB | 17 KB |
-//! | 1,000 | 83,262 | 0.47 ms | 1.6 ms | 85–93 KB | 168 KB |
-//! | 10,000 | 858,263 | 4.3 ms | 13 ms | 0.9 MB | not measured |
+//! | 10 | 1,254 | 0.20 ms | 0.44 ms | 3–4 KB | 2.7 KB |
+//! | 100 | 8,465 | 0.27 ms | 0.57 ms | 9–12 KB | 17 KB |
+//! | 1,000 | 83,266 | 0.47 ms | 1.3 ms | 85–93 KB | 168 KB |
+//! | 10,000 | 858,267 | 2.8 ms | 9.4 ms | 0.9 MB | 1.7 MB |
 //!
 //! So keep to some hundreds of locks at a time in one namespace, and give independent things
 //! namespaces of their own. A table that would not fit into `max_allowed_packet` is refused before it
