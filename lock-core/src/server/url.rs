@@ -60,7 +60,7 @@ impl ServerUrls {
         let bad = |what: &str| bad(kind, what);
         let UrlParts { scheme, user, hosts, path, query } = UrlParts::split(url).map_err(bad)?;
         if !schemes.contains(&scheme) {
-            return Err(bad(&format!("it does not begin with {kind}://")));
+            return Err(bad(&format!("it does not begin with {}://", schemes.join(":// or "))));
         }
         let each = hosts.iter().map(|host| {
             Url::parse(&format!("{kind}://{user}{host}{path}"))
