@@ -122,6 +122,7 @@ pub(crate) fn until_end(
         ended: None,
         ending: None,
         stopped_by: None,
+        went_on: false,
         is_held_back: false,
         asked: None,
         was_asked: false,
@@ -162,6 +163,8 @@ struct Run<'a> {
     ending: Option<Ending>,
     /// The signal of job control by which CMD was just stopped.
     stopped_by: Option<Signal>,
+    /// Whether CMD was continued since it was last stopped.
+    went_on: bool,
     /// Whether CMD is stopped until it is certain that the locks are still held.
     is_held_back: bool,
     /// When somebody asked the run to end.
@@ -208,6 +211,10 @@ impl Run<'_> {
                 }
                 // CMD may have ended just before.
                 self.reap();
+                // A second CONT would undo a Ctrl-Z that was pressed since the first.
+                if signal == Signal::CONT && (self.went_on || self.stopped_by.is_some()) {
+                    return;
+                }
                 self.was_asked |= self.ended.is_some() && self.is_asked();
                 match &self.ended {
                     // CMD is over, and somebody wants us to be: its background processes may ignore
@@ -346,7 +353,7 @@ impl Run<'_> {
     /// Reaps all that ended; false when there is no child left, so that none can have descendants.
     fn reap(&mut self) -> bool {
         loop {
-            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
                 Ok(Some((pid, status))) if pid == self.started.pid() => {
                     self.child_changed(pid, status);
                 }
@@ -361,6 +368,7 @@ impl Run<'_> {
         let by_job_control = [Signal::TSTP, Signal::TTIN, Signal::TTOU]
             .into_iter()
             .find(|stop| status.stopping_signal() == Some(stop.as_raw()));
+        self.went_on = status.continued();
         if by_job_control.is_some() && has_terminal() && is_stopped(pid) {
             self.stopped_by = by_job_control;
         }

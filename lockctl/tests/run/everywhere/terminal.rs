@@ -84,14 +84,17 @@ fn ctrl_z_works_after_a_ctrl_c_that_was_survived() {
     let child = pid_in(&world, "child");
     terminal.type_in(CTRL_C);
     poll("it is caught", || world.path("caught").exists().then_some(()));
-    terminal.type_in(CTRL_Z);
-    terminal.shows("Stopped");
-    terminal.type_in("fg\n");
-    poll("it goes on", || (state(child) != Some('T')).then_some(()));
-    terminal.type_in(CTRL_Z);
-    poll("it is stopped again", || {
-        (terminal.screen().matches("Stopped").count() == 2).then_some(())
-    });
+    for round in 1..=8 {
+        // From the second on as soon as it can be: the one does not undo the other.
+        terminal.type_in(CTRL_Z);
+        poll("it is stopped", || {
+            (terminal.screen().matches("Stopped").count() == round).then_some(())
+        });
+        if round < 8 {
+            terminal.type_in("fg\n");
+            poll("it goes on", || (state(child) != Some('T')).then_some(()));
+        }
+    }
     // A job that is stopped hears that it is to end when it goes on.
     terminal.type_in("kill %1; kill -CONT %1\n");
     poll("it ends", || is_dead(child).then_some(()));
