@@ -89,6 +89,34 @@ async fn a_waiter_learns_of_a_death() {
     drop(held);
 }
 
+/// In real time, as above. It is not probed while its end would be told.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_waiter_learns_of_the_death_of_one_before_it() {
+    let world = World::new();
+    let (holder, _) = world.client();
+    let guard = holder.acquire("a").await.unwrap();
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let id = Process::find(child.id()).unwrap();
+    let set = ProcessSet { place: Place::here(), processes: vec![id], groups: vec![] };
+    let (builder, faults) = world.builder();
+    let dies = builder.processes(set).build();
+    let _queued = tokio::spawn(async move { dies.acquire("a").await });
+    world.until_waiting(1).await;
+    faults.set_unavailable(true);
+    let (other, others) = world.client();
+    let waiting = tokio::spawn(async move { other.acquire("a").await });
+    world.until_waiting(2).await;
+    let loads = others.loads();
+    until("it has looked a few times", || others.loads() > loads + 2).await;
+    assert_eq!(world.table().clients().count(), 3);
+    drop(child.stdin.take());
+    until("it is swept", || world.table().clients().count() == 2).await;
+    child.wait().unwrap();
+    guard.release().await.unwrap();
+    within("the grant", waiting).await.unwrap().unwrap().release().await.unwrap();
+}
+
 /// One of the processes has ended and is not reaped, another lives: nothing to be done at once.
 #[cfg(target_os = "linux")]
 #[tokio::test]

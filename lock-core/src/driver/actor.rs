@@ -1,17 +1,16 @@
 //! The loop of the driver: waits for commands, answers of the store, bells, deaths and timers.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::calls::caught;
+use super::deaths::Deaths;
 use super::entry::{DoneReply, Entry, State};
 use super::extra::Extra;
 use super::judge::Judge;
@@ -23,7 +22,6 @@ use crate::backend::{BackendError, Snapshot, Swap, Version};
 use crate::bell::{ANY, Bell, Heard};
 use crate::error::StoreError;
 use crate::ids::RequestId;
-use crate::process::{DeathWatch, Process};
 use crate::table::{ClientInfo, LockTable, Post, Verdict};
 
 /// How long after its own time limit a request still waits for a store that is silent.
@@ -38,8 +36,6 @@ const ORPHAN_PATIENCE: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the hints of a store that failed to give them are done without.
 const HINT_PAUSE: Duration = Duration::from_secs(1);
-/// How many processes are watched for their death at most.
-const WATCHES_MAX: usize = 64;
 
 /// The table as it was last read or written.
 #[derive(Debug)]
@@ -53,7 +49,6 @@ pub(super) struct Cached {
 pub(super) type Io = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// `true`: the cell has probably changed. `false`: the store cannot tell for now.
 type Hint = Pin<Box<dyn Future<Output = bool> + Send>>;
-type Death = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the store answered.
 pub(super) enum Done {
@@ -137,9 +132,7 @@ pub(crate) struct Actor {
     /// Somebody rang: look into the table even if nothing is asked for.
     pub(super) rung: bool,
     pub(super) last_load: Option<Instant>,
-    deaths: FuturesUnordered<Death>,
-    /// Also the dead among them: a client may live on without one of its processes.
-    watched: HashSet<Process>,
+    pub(super) deaths: Deaths,
     pub(super) failure: Option<StoreError>,
     hints_from: Instant,
     pub(super) closing: Option<Closing>,
@@ -192,8 +185,7 @@ impl Actor {
             ring_at: None,
             rung: false,
             last_load: None,
-            deaths: FuturesUnordered::new(),
-            watched: HashSet::new(),
+            deaths: Deaths::default(),
             failure: None,
             hints_from: Instant::now(),
             closing: None,
@@ -370,29 +362,6 @@ impl Actor {
         let now = Instant::now();
         let soon = self.last_load.map_or(now, |last| (last + RING_PAUSE).max(now));
         self.ring_at = Some(self.ring_at.map_or(soon, |ring| ring.min(soon)));
-    }
-
-    /// Learns of the death of these processes at once, as far as that is possible.
-    pub(super) fn watch_deaths(&mut self, processes: impl IntoIterator<Item = Process>) {
-        for process in processes {
-            if self.deaths.len() >= WATCHES_MAX {
-                return;
-            }
-            if !self.watched.contains(&process)
-                && let Ok(watch) = DeathWatch::new(process)
-            {
-                self.watched.insert(process);
-                self.deaths.push(Box::pin(async move { watch.died().await }));
-            }
-        }
-    }
-
-    /// Stops watching for deaths: nobody is waited for.
-    pub(super) fn unwatch_deaths(&mut self) {
-        if !self.watched.is_empty() {
-            self.watched.clear();
-            self.deaths = FuturesUnordered::new();
-        }
     }
 
     /// Asks the store to tell of changes, while anybody waits.

@@ -104,7 +104,7 @@ impl Actor {
         let watch = if self.suspect { None } else { self.see_blockers(&cached.table) };
         self.cached = Some(cached);
         if watch.is_none() {
-            self.unwatch_deaths();
+            self.deaths.clear();
         }
         self.next_poll = watch.map(|watch| Instant::now() + watch.interval());
     }
@@ -126,7 +126,7 @@ impl Actor {
             .filter(|number| matches!(self.entries[number].state, State::Waiting | State::Expired));
         let waiting: Vec<u64> = waiting.copied().take(WAITERS_MAX).collect();
         let mut watch = None;
-        let mut seen: HashSet<ClientId> = HashSet::new();
+        let mut seen: HashSet<(ClientId, bool)> = HashSet::new();
         for number in waiting {
             let Some(denial) = table.waits_for(self.id(number)) else { continue };
             let mut closeness = match denial.blockers.iter().filter(|one| one.waits).count() {
@@ -139,17 +139,23 @@ impl Actor {
                 if closeness == Watch::Relaxed && !self.would_ring(client) {
                     closeness = Watch::Close;
                 }
-                if client.id == self.config.id || !seen.insert(client.id) {
+                if client.id == self.config.id || !seen.insert((client.id, blocker.waits)) {
                     continue;
                 }
                 let now = self.config.clock.boot();
-                match self.judge.judge(client, table, now) {
+                // A look at each of a long queue, by each of it, would keep a host busy.
+                let state = if blocker.waits && self.deaths.would_tell(client) {
+                    Liveness::Alive
+                } else {
+                    self.judge.judge(client, table, now)
+                };
+                match state {
                     Liveness::Dead => {
                         self.verdicts.push(client.verdict());
                         reach(Point::Judged);
                     }
                     Liveness::Alive => {
-                        self.watch_deaths(client.processes.processes.iter().copied());
+                        self.deaths.watch(client);
                         if self.judge.is_overdue(client, now) {
                             self.ring(client.id, ANY);
                         }
