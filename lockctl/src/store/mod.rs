@@ -94,6 +94,17 @@ pub(crate) enum SettingsError {
          password-file=PATH into the URL, or the URL into {STORE_VARIABLE} or a configuration file"
     )]
     PasswordInArguments,
+    /// `--store` with something of which it is not known whether it is a password.
+    #[error(
+        "--store {store} has a part that is not known and may be a password, which every user who runs \
+         ps would see: the options of servers are {options}"
+    )]
+    DoubtInArguments {
+        /// What is known of the URL.
+        store: String,
+        /// What it may have.
+        options: String,
+    },
     /// A configuration file is bad.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -232,8 +243,13 @@ impl Surroundings<'_> {
         user_config: Option<&Path>,
         system: &Config,
     ) -> Result<(Store, Choice), SettingsError> {
-        if option.is_some_and(url::has_password) {
-            return Err(SettingsError::PasswordInArguments);
+        if let Some(url) = option.filter(|url| url::has_password(url)) {
+            return Err(match url::doubt(url) {
+                None => SettingsError::PasswordInArguments,
+                Some(options) => {
+                    SettingsError::DoubtInArguments { store: url::without_secrets(url), options }
+                }
+            });
         }
         let variable = self.text(STORE_VARIABLE)?;
         let (url, by) = if let Some(url) = option {

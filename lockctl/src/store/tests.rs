@@ -131,6 +131,19 @@ fn a_password_is_kept_off_the_command_line() {
 }
 
 #[test]
+fn an_unknown_option_on_the_command_line_is_told_what_there_is() {
+    let error = World::new().find(Some("redis://h/0?pass=secret")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--store redis:*** has a part that is not known and may be a password, which every user who \
+         runs ps would see: the options of servers are table, namespace, connect-timeout, \
+         ssl-mode, sslmode, replicas, sentinel, sentinel-user, password-file, sentinel-password-file, \
+         socket, ssl-ca, ssl-cert, ssl-key, sslca, sslcert, sslkey"
+    );
+    assert!(!format!("{error:?}").contains("secret"));
+}
+
+#[test]
 fn what_is_no_text_is_refused() {
     let world = World::new().set(STORE_VARIABLE, OsString::from_vec(b"sqlite:/\xff".to_vec()));
     assert!(matches!(world.find(None), Err(SettingsError::NotText(STORE_VARIABLE))));

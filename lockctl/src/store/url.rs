@@ -154,6 +154,13 @@ pub(crate) fn has_password(url: &str) -> bool {
     without_secrets(url) != url
 }
 
+/// Where it is not certain what in the URL of a server is a password: all the options that it may have.
+pub(crate) fn doubt(url: &str) -> Option<String> {
+    let is_servers = url.split_once(':').is_some_and(|(scheme, _)| is_server(scheme));
+    let is_in_doubt = is_servers && Plain::of(url).is_none();
+    is_in_doubt.then(|| OPTIONS.into_iter().chain(PATHS).collect::<Vec<_>>().join(", "))
+}
+
 /// The URL as it may be shown: whatever may hold a password is replaced by `***`.
 ///
 /// A password may contain anything, so all up to the last `@` is taken for one, and every query. Where
