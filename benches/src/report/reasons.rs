@@ -61,7 +61,10 @@ pub(super) fn of_approach(key: &str) -> &'static str {
              the trial asks again every 10 ms"
         }
         "distributed-lock-file" => "it is `flock` with a file for each name: nothing is written",
-        "rslock" => "it is `SET NX PX` without renewal: the key is small",
+        "rslock" => {
+            "it is `SET NX PX`, and the key is small. Nothing renews what its `lock` and `acquire` take, which \
+             are measured; its `using` does"
+        }
         _ => "",
     }
 }
