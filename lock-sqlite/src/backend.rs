@@ -1,4 +1,4 @@
-//! The backend: one row of a SQLite table as the versioned cell.
+//! The backend: one row of an SQLite table as the versioned cell.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ const OPENING_PAUSE: Duration = Duration::from_millis(10);
 /// How often in a row a file may turn out to be another one.
 const REPLACED_MAX: usize = 5;
 
-/// A store in a SQLite file on a local disk.
+/// A store in an SQLite file on a local disk.
 ///
 /// See the [crate](crate) for what it promises, and for backup and restore.
 #[derive(Debug)]
