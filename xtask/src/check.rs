@@ -1,4 +1,5 @@
-//! What a release has to pass besides the tests: features, licences of dependencies, packages, long commands.
+//! What a release has to pass besides the tests: features, documentation, licences of dependencies, packages, long
+//! commands.
 
 use std::process::Command;
 use std::{env, fs, path::PathBuf};
@@ -47,6 +48,27 @@ fn check_oldest() -> Result<(), Failure> {
     let private: Vec<String> = private.map(|member| member.name).collect();
     let exclude = private.iter().flat_map(|name| ["--exclude", name]);
     crate::cargo(&check.into_iter().chain(exclude).collect::<Vec<_>>())
+}
+
+/// The documentation of every crate that is published can be built as docs.rs does it, where `docsrs` is set: what is
+/// behind that is compiled nowhere else.
+///
+/// Each by itself, for a crate that another needs may have features on. In a folder of its own, since the nightly
+/// features that docs.rs has would have dependencies built anew.
+pub(crate) fn documentation() -> Result<(), Failure> {
+    let folder = target().join("docsrs").display().to_string();
+    let doc = ["doc", "--no-deps", "--all-features", "--locked", "--target-dir", &folder, "-p"];
+    for Member { name, .. } in members()?.into_iter().filter(|member| member.is_published) {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(doc).arg(&name).env("RUSTC_BOOTSTRAP", "1");
+        command.env("RUSTDOCFLAGS", "--cfg docsrs -D warnings");
+        let status = command.status().map_err(|e| format!("cargo: {e}"))?;
+        if !status.success() {
+            return Err(format!("the documentation of {name} as docs.rs builds it: {status}"));
+        }
+    }
+    Ok(())
 }
 
 /// What dependencies demand of those who pass them on, which are banned, and where they come from.
