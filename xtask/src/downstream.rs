@@ -4,9 +4,12 @@ use std::{env, path::Path, process::Command};
 
 use crate::Failure;
 
-/// Its tests: those of its code, and the suite's view of its store as a cell.
-const TESTS: [&[&str]; 2] =
-    [&["--lib", "--test", "reports"], &["--test", "conformance", "--", "::contract::"]];
+/// Its tests: those of its code, and the suite's of its store, as a cell and with locks in it.
+const TESTS: [&[&str]; 3] = [
+    &["--lib", "--test", "reports"],
+    &["--test", "conformance", "--", "::contract::"],
+    &["--test", "conformance", "--", "::handles::"],
+];
 
 /// Builds and tests it against the crates as others see them: public items, and only the features that
 /// it names.
