@@ -91,7 +91,7 @@ pub enum FenceError {
     Refused,
     /// Nothing was sent, because it would not be fenced.
     #[error(
-        "nothing was written: this statement is not fenced; write `UPDATE … SET …, fence = ? WHERE … \
+        "nothing was written: this statement is not fenced; write `UPDATE … SET …, fence = ? WHERE (…) \
          AND fence <= ?`"
     )]
     NotFenced,
@@ -107,8 +107,15 @@ pub enum FenceError {
 ///
 /// # Errors
 ///
-/// [`FenceError::Refused`] when it has written no row, [`FenceError::NotFenced`] when the column that
-/// the condition compares by `<=` is not one that the statement sets: nothing is sent then.
+/// [`FenceError::Refused`] when it has written no row. [`FenceError::NotFenced`] when the condition
+/// compares no column by `<=` that the statement sets, or has an alternative to that (`OR`): nothing is
+/// sent then. That finds the usual mistakes and is no proof, for the statement is not parsed as the
+/// server does it. [`FenceError::Sql`] when the database fails.
+///
+/// # Cancel safety
+///
+/// If dropped, the write is done or not, as with any statement of sqlx. Doing it again is safe where
+/// doing it twice is.
 pub async fn update<'e>(
     executor: impl Executor<'e, Database = MySql>,
     mut update: Query<'_, MySql, MySqlArguments>,
@@ -126,24 +133,44 @@ pub async fn update<'e>(
     }
 }
 
-/// Whether a statement sets a column that its condition compares by `<=`.
+/// Whether a statement sets a column that its condition compares by `<=`, with no alternative to that.
+///
+/// It knows no more of SQL than it takes to see the usual mistakes.
 fn is_fenced(sql: &str) -> bool {
-    let sql = sql.to_ascii_lowercase().replace('`', "").replace('(', " ( ");
+    let mut sql = sql.to_ascii_lowercase().replace('`', "").replace("<=", " <eq ");
+    for sign in ["(", ")", ",", "=", "||"] {
+        sql = sql.replace(sign, &format!(" {sign} "));
+    }
     let words: Vec<&str> = sql.split_whitespace().collect();
     let Some(index) = words.iter().position(|word| *word == "where") else { return false };
-    let (set, condition) = (words[..index].join(" "), words[index..].join(" "));
-    let column = |at: usize| {
-        let before = condition[..at].trim_end();
-        before
-            .rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
-            .next()
-            .unwrap_or_default()
-    };
+    let (set, condition) = words.split_at(index);
+    let name = |word: &str| word.rsplit('.').next().unwrap_or_default().to_owned();
     let is_set = |column: &str| {
-        !column.is_empty()
-            && set.split(column).skip(1).any(|rest| rest.trim_start().starts_with('='))
+        let mut places = set.windows(4).map(|four| [four[0], four[1], four[2], four[3]]);
+        places.any(|[before, to, sign, value]| {
+            let is_whole = matches!(before, "set" | ",") && sign == "=";
+            is_whole && name(to) == column && name(value) != column
+        })
     };
-    set.starts_with("update ") && condition.match_indices("<=").any(|(at, _)| is_set(column(at)))
+    // Of each parenthesis that is open: whether it has alternatives, and whether the fence is in it.
+    let mut open = vec![(false, false)];
+    for (at, word) in condition.iter().enumerate() {
+        let innermost = open.len() - 1;
+        match *word {
+            "(" => open.push((false, false)),
+            ")" if innermost > 0 && open[innermost] == (true, true) => return false,
+            ")" if innermost > 0 => {
+                open[innermost - 1].1 |= open[innermost].1;
+                open.pop();
+            }
+            "or" | "xor" | "||" => open[innermost].0 = true,
+            "<eq" if condition.get(at + 1).is_some_and(|next| !next.starts_with('>')) => {
+                open[innermost].1 |= is_set(&name(condition[at - 1]));
+            }
+            _ => {}
+        }
+    }
+    set.first() == Some(&"update") && open == [(false, true)]
 }
 
 #[cfg(test)]
@@ -155,6 +182,7 @@ mod tests {
         for sql in [
             "UPDATE t SET a = ?, fence = ? WHERE id = ? AND fence <= ?",
             "update `t` set `fence`=? where(`fence`<=?)and id=?",
+            "UPDATE t SET fence = ? WHERE (id = ? OR (name = ? AND day <= ?)) AND fence <= ?",
             "UPDATE t\n  SET t.f_1 = ?,\n  whereabouts = ?\nWHERE day <= ? AND t.f_1 <= ?",
         ] {
             assert!(is_fenced(sql), "{sql}");
@@ -165,7 +193,15 @@ mod tests {
             "UPDATE t SET a = ?, fence = ? WHERE id = ?",
             "UPDATE t SET a = ? WHERE id = ? AND fence <= ?",
             "UPDATE t SET a = ?, fence = ? WHERE id = ? AND fence < ?",
+            "UPDATE t SET old_fence = ?, a = ? WHERE id = ? AND fence <= ?",
+            "UPDATE t SET a = b = ?, fences = ? WHERE b <= ?",
+            "UPDATE t SET fence = fence WHERE fence <= ?",
             "UPDATE t SET fence = ? WHERE 1 <= ?",
+            "UPDATE t SET fence = ? WHERE fence <=> ?",
+            "UPDATE t SET fence = ? WHERE id = ? OR fence <= ?",
+            "UPDATE t SET fence = ? WHERE id = ? || fence<=?",
+            "UPDATE t SET fence = ? WHERE id = ? AND (a = 1 XOR (fence <= ?))",
+            "UPDATE t SET fence = ? WHERE id = ? AND (fence <= ?",
             "UPDATE t SET a = fence WHERE fence <= ?",
             "DELETE FROM t WHERE fence <= ?",
             "INSERT INTO t VALUES (?) ON DUPLICATE KEY UPDATE fence = IF(fence <= ?, ?, fence)",
