@@ -52,7 +52,7 @@ const LIMITS: [(&str, &str, &str, &str); 23] = [
         "replicas of Redis",
         "2 s",
     ),
-    ("lock-core/src/driver/actor.rs", "WATCHES_MAX: usize = 64;", "processes that", "64"),
+    ("lock-core/src/driver/deaths.rs", "WATCHES_MAX: usize = 64;", "processes that", "64"),
     ("lockctl/src/history/journal.rs", "BYTES_MAX: u64 = 4 << 20;", "journal", "4 MiB"),
 ];
 
