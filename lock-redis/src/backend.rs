@@ -172,11 +172,15 @@ impl RedisBackend {
         let sorted = |error: RedisError| sort(Doing::Connecting, self.site(), error);
         let primary = match &self.servers.sentinel {
             Some(sentinel) => {
-                self.servers.primary(sentinel, &place, limit).await.map_err(sorted)?
+                let account = sentinel.account.current()?;
+                let asked = self.servers.primary(&place, &account, &sentinel.name, limit);
+                asked.await.map_err(sorted)?
             }
             None => place.clone(),
         };
-        let connection = self.servers.connect(&primary, limit).await.map_err(sorted)?;
+        let account = self.servers.account.current()?;
+        let connected = self.servers.connect(&primary, &account, limit);
+        let connection = connected.await.map_err(sorted)?;
         let mut session = Session::new(connection, primary);
         // Who may not ask learns by the first call whether it is a replica.
         match session.info().await {
@@ -318,7 +322,8 @@ impl RedisBackend {
         }
         let place = self.session().await?.place;
         let limit = Instant::now() + Duration::from_secs(SUBSCRIBE_SECONDS);
-        let subscribing = self.servers.subscribe(&place, &self.cell.channel, limit);
+        let account = self.servers.account.current()?;
+        let subscribing = self.servers.subscribe(&place, &account, &self.cell.channel, limit);
         let subscription = self.within(Doing::Listening, subscribing).await?;
         // What was swapped before the subscription began was told to nobody.
         let version = self.load().await?.version;

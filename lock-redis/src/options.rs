@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::BackendError;
-use lock_core::options::{check_namespace, read_password};
+use lock_core::options::check_namespace;
 use lock_core::server::{
     CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_files, without_brackets,
 };
@@ -36,8 +36,6 @@ pub struct RedisOptions {
     servers: Servers,
     namespace: Option<String>,
     replicas: u32,
-    password_file: Option<PathBuf>,
-    sentinel_password_file: Option<PathBuf>,
 }
 
 impl RedisOptions {
@@ -56,7 +54,8 @@ impl RedisOptions {
     ///   `ssl-ca` the system's CAs are trusted.
     /// * `replicas`: see [`replicas`](Self::replicas)
     /// * `sentinel`: the hosts are sentinels, which know the primary by this name.
-    ///   `sentinel-user` and `sentinel-password-file` are for sentinels that let nobody in without.
+    ///   `sentinel-user` and `sentinel-password-file` are for sentinels that let nobody in without;
+    ///   the file is read as the other is.
     ///
     /// # Errors
     ///
@@ -84,6 +83,7 @@ impl RedisOptions {
                 account: Account {
                     user: Some(decoded(first.username())?).filter(|user| !user.is_empty()),
                     password: first.password().map(decoded).transpose()?,
+                    password_file: None,
                 },
                 database,
                 sentinel: None,
@@ -91,15 +91,13 @@ impl RedisOptions {
             },
             namespace: None,
             replicas: 0,
-            password_file: None,
-            sentinel_password_file: None,
         };
         let servers = &mut options.servers;
-        let mut sentinel_user = None;
+        let mut sentinel_account = Account::default();
         for (key, value) in &urls.options {
             match &**key {
                 "namespace" => options.namespace = Some(value.clone()),
-                "password-file" => options.password_file = Some(value.into()),
+                "password-file" => servers.account.password_file = Some(value.into()),
                 "socket" => servers.socket = Some(value.into()),
                 "connect-timeout" => servers.connect_timeout = urls.connect_timeout(value)?,
                 "replicas" => {
@@ -112,8 +110,8 @@ impl RedisOptions {
                     let (name, account) = (value.clone(), Account::default());
                     servers.sentinel = Some(Sentinel { name, account });
                 }
-                "sentinel-user" => sentinel_user = Some(value.clone()),
-                "sentinel-password-file" => options.sentinel_password_file = Some(value.into()),
+                "sentinel-user" => sentinel_account.user = Some(value.clone()),
+                "sentinel-password-file" => sentinel_account.password_file = Some(value.into()),
                 "ssl-ca" | "ssl-cert" | "ssl-key" => {
                     let Some(files) = &mut servers.tls else {
                         return Err(bad(&format!("it has {key} but no TLS: write rediss://")));
@@ -124,8 +122,8 @@ impl RedisOptions {
             }
         }
         match &mut servers.sentinel {
-            Some(sentinel) => sentinel.account.user = sentinel_user,
-            None if sentinel_user.is_some() || options.sentinel_password_file.is_some() => {
+            Some(sentinel) => sentinel.account = sentinel_account,
+            None if sentinel_account.user.is_some() || sentinel_account.password_file.is_some() => {
                 return Err(bad("it has options of sentinels and no sentinel=NAME"));
             }
             None => {}
@@ -170,11 +168,11 @@ impl RedisOptions {
 
     /// A file whose first line is the password.
     ///
-    /// It is read once, by [`build`](Self::build), and refused if others than its owner and group
-    /// can read or write it.
+    /// It is read whenever a connection is made, so that a new password needs no restart, and refused
+    /// if others than its owner and group can read or write it.
     #[must_use]
     pub fn password_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.password_file = Some(path.into());
+        self.servers.account.password_file = Some(path.into());
         self
     }
 
@@ -209,13 +207,9 @@ impl RedisOptions {
     pub fn build(mut self) -> Result<RedisBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         check_namespace(&namespace)?;
-        if let Some(path) = &self.password_file {
-            self.servers.account.password = Some(read_password(path)?);
-        }
-        if let (Some(path), Some(sentinel)) =
-            (&self.sentinel_password_file, &mut self.servers.sentinel)
-        {
-            sentinel.account.password = Some(read_password(path)?);
+        self.servers.account.current()?;
+        if let Some(sentinel) = &self.servers.sentinel {
+            sentinel.account.current()?;
         }
         check_files("redis", self.servers.tls.iter().flat_map(Files::named))?;
         let store = self.describe(&namespace);

@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lock_core::BackendError;
 use lock_core::dial::{Addresses, DialError};
+use lock_core::options::read_password;
 use lock_core::server::{host_and_port, without_brackets};
 use redis::aio::MultiplexedConnection;
 use redis::io::AsyncDNSResolver;
@@ -42,9 +44,20 @@ pub(crate) struct Address {
 pub(crate) struct Account {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
+    /// What the password is read from, whenever a connection is made.
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 impl Account {
+    /// The account with the password that is in its file now, if it has one.
+    pub(crate) fn current(&self) -> Result<Self, BackendError> {
+        let mut current = self.clone();
+        if let Some(path) = &self.password_file {
+            current.password = Some(read_password(path)?);
+        }
+        Ok(current)
+    }
+
     /// An error without the password: a server that does not know a command repeats what it was told.
     fn hide(&self, error: RedisError) -> RedisError {
         let shown = |password: &String| error.to_string().contains(password.as_str());
@@ -137,15 +150,16 @@ impl Servers {
         (first..first + count).map(|n| Place::Tcp(self.addresses[n % count].clone())).collect()
     }
 
-    /// Connects to a server, as the user and in the database that are meant.
+    /// Connects to a server, as this user and in the database that is meant.
     pub(crate) async fn connect(
         &self,
         place: &Place,
+        account: &Account,
         limit: Instant,
     ) -> RedisResult<MultiplexedConnection> {
         let (mut connection, ()) =
             self.dial(place, settings(), limit, |config| (config, ())).await?;
-        authenticate(&mut connection, &self.account).await?;
+        authenticate(&mut connection, account).await?;
         if self.database != 0 {
             cmd("SELECT").arg(self.database).query_async::<()>(&mut connection).await?;
         }
@@ -156,16 +170,17 @@ impl Servers {
     pub(crate) async fn subscribe(
         &self,
         place: &Place,
+        account: &Account,
         channel: &str,
         limit: Instant,
     ) -> RedisResult<Subscription> {
         // Messages and answers share a connection in the third version of the protocol only, which a
         // client has to ask for together with saying who it is.
         let mut settings = settings().set_protocol(ProtocolVersion::RESP3);
-        if let Some(user) = &self.account.user {
+        if let Some(user) = &account.user {
             settings = settings.set_username(user);
         }
-        if let Some(password) = &self.account.password {
+        if let Some(password) = &account.password {
             settings = settings.set_password(password);
         }
         // Each attempt has a channel of its own: one that is given up says so in it.
@@ -174,26 +189,26 @@ impl Servers {
             (config.set_push_sender(tell), messages)
         };
         let dialled = self.dial(place, settings, limit, hear).await;
-        let (mut connection, messages) = dialled.map_err(|error| self.account.hide(error))?;
+        let (mut connection, messages) = dialled.map_err(|error| account.hide(error))?;
         connection.subscribe(channel).await?;
         Ok(Subscription { messages, _connection: connection })
     }
 
-    /// Asks a sentinel where the primary is.
+    /// Asks a sentinel, as this user, where the primary of this name is.
     pub(crate) async fn primary(
         &self,
-        sentinel: &Sentinel,
         at: &Place,
+        account: &Account,
+        name: &str,
         limit: Instant,
     ) -> RedisResult<Place> {
         let (mut connection, ()) = self.dial(at, settings(), limit, |config| (config, ())).await?;
-        authenticate(&mut connection, &sentinel.account).await?;
+        authenticate(&mut connection, account).await?;
         let mut ask = cmd("SENTINEL");
-        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinel.name);
+        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
         let found: Option<(String, u16)> = ask.query_async(&mut connection).await?;
         let (host, port) = found.ok_or_else(|| {
-            let name = sentinel.name.clone();
-            RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "sentinel", name))
+            RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "sentinel", name.to_owned()))
         })?;
         Ok(Place::Tcp(Address { host, port }))
     }

@@ -1,8 +1,13 @@
 //! The rights that a program needs, what it says when one is missing, and passwords.
 
-use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Request, Version};
+use std::os::unix::fs::PermissionsExt;
 
-use crate::place::{PASSWORD, Place, RIGHTS, backend, everywhere, expect, swap, until_waiting};
+use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Request, Version};
+use lock_redis::RedisBackend;
+
+use crate::place::{
+    PASSWORD, Place, RIGHTS, backend, everywhere, expect, swap, until, until_waiting,
+};
 use crate::support::key;
 
 /// Everything that a client does, with one of its rivals.
@@ -148,6 +153,54 @@ fn a_wrong_password_is_said_and_none_is_shown() {
         let url = format!("{}?password-file={}", place.url(), file.path().display());
         backend(&url).load().await.unwrap();
         backend(&place.url_of("")).load().await.unwrap();
+    });
+}
+
+#[test]
+fn a_new_password_in_its_file_needs_no_restart() {
+    everywhere(&[], async |place| {
+        let user = place.user(RIGHTS);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path();
+        std::fs::write(path, format!("{PASSWORD}\n")).unwrap();
+        let url =
+            format!("redis://{user}@{}?password-file={}", place.server.address(), path.display());
+        let locks = Locks::new(backend(&url));
+        let held = locks.acquire("app/blog").await.unwrap();
+        let plain = backend(&url);
+        plain.changed(Version::ABSENT).await.unwrap();
+
+        let new = format!("new-{PASSWORD}");
+        let rule = [&*user, &format!("<{PASSWORD}"), &format!(">{new}")];
+        place.call::<()>(&[&["ACL", "SETUSER"][..], &rule].concat());
+        let kill = || place.call::<usize>(&["CLIENT", "KILL", "USER", &user]);
+        std::fs::write(path, format!("{new}\n")).unwrap();
+        assert_eq!(kill(), 3, "one that listens, too");
+        held.verify().await.expect("it connects with the new password");
+        held.release().await.unwrap();
+        locks.acquire("app/blog").await.unwrap().release().await.unwrap();
+        until("it reads again", async || plain.load().await.is_ok()).await;
+        until("it listens again", async || plain.changed(Version::ABSENT).await.is_ok()).await;
+
+        // What would be refused at the start is refused then as well, until it is mended.
+        std::fs::remove_file(path).unwrap();
+        kill();
+        until("it says what it cannot read", async || match plain.load().await {
+            Err(error) if error.kind() == Kind::Misconfigured => {
+                let said = error.to_string();
+                assert!(said.contains(&format!("password file {}", path.display())), "{said}");
+                true
+            }
+            _ => false,
+        })
+        .await;
+        let error = RedisBackend::from_url(&url).unwrap_err();
+        assert_eq!(error.kind(), Kind::Misconfigured);
+        std::fs::write(path, new).unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(path, private).unwrap();
+        plain.load().await.unwrap();
+        locks.close().await.unwrap();
     });
 }
 

@@ -112,7 +112,15 @@ fn sentinels_may_want_a_password_too() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "secret\n").unwrap();
         let url = format!("{url}&sentinel-password-file={}", file.path().display());
-        backend(&url).load().await.unwrap();
+        let mine = backend(&url);
+        mine.load().await.unwrap();
+
+        // A new one needs no restart.
+        let known = format!("redis://:secret@{}", sentinel.address());
+        call::<()>(&known, &["ACL", "SETUSER", "default", "resetpass", ">newer"]).unwrap();
+        std::fs::write(file.path(), "newer\n").unwrap();
+        on::<usize>(&server, &["CLIENT", "KILL", "TYPE", "normal"]);
+        until("it reads again", async || mine.load().await.is_ok()).await;
     });
 }
 
