@@ -19,7 +19,7 @@ use crate::listener::Listener;
 use crate::options::RedisOptions;
 use crate::rights::Rights;
 use crate::risk::{Info, Risk};
-use crate::servers::{Place, Servers, is_full};
+use crate::servers::{Place, Servers};
 use crate::session::{Cell, Outcome, Session, redirection};
 
 /// How long it may take to subscribe.
@@ -83,23 +83,23 @@ impl RedisBackend {
         }
     }
 
-    /// What the server may lose, as far as it tells: nothing where its user may not ask (`INFO`).
+    /// What the server may lose, as far as it tells: [`Risk::Untold`] where its user may not ask (`INFO`).
     ///
-    /// `lockctl init` shows it. Every backend looks at it when it connects, and warns of the first,
-    /// [`Risk::Eviction`], by `tracing`.
+    /// `lockctl init` says all of it, and `lockctl doctor` has it among its findings. Every backend looks
+    /// when it connects, and warns of [`Risk::Eviction`] alone by `tracing`, which `lockctl run` and
+    /// `lockctl acquire` say on stderr.
     ///
     /// # Errors
     ///
-    /// [`BackendError`]: the server cannot be reached.
+    /// [`BackendError`]: the server cannot be reached, or does not let the user in.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future has no effect.
     pub async fn risks(&self) -> Result<Vec<Risk>, BackendError> {
-        let mut session = self.session().await?;
-        let info = self.within(Doing::Reading, session.info()).await;
-        let untold = |_| vec![Risk::Untold];
-        Ok(info.map_or_else(untold, |info| Info::parse(&info).risks(self.replicas)))
+        let ask = |mut session: Session| async move { session.info().await };
+        let info = self.call(Doing::Reading, ask).await?;
+        Ok(info.map_or_else(|| vec![Risk::Untold], |info| info.risks(self.replicas)))
     }
 
     /// Whether the user may write the cell: whoever may only read learns of it by the first change otherwise.
@@ -183,17 +183,12 @@ impl RedisBackend {
         let connection = connected.await.map_err(sorted)?;
         let mut session = Session::new(connection, primary);
         // Who may not ask learns by the first call whether it is a replica.
-        match session.info().await {
-            Ok(info) => {
-                let info = Info::parse(&info);
-                if info.is_replica {
-                    let why = "a server is a replica, and so not the primary";
-                    return Err(self.failed(Doing::Connecting, Kind::Unavailable, why));
-                }
-                self.warn(&info);
+        if let Some(info) = session.info().await.map_err(sorted)? {
+            if info.is_replica {
+                let why = "a server is a replica, and so not the primary";
+                return Err(self.failed(Doing::Connecting, Kind::Unavailable, why));
             }
-            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) && !is_full(&error) => {}
-            Err(error) => return Err(sorted(error)),
+            self.warn(&info);
         }
         if let Place::Tcp(address) = &place
             && let Some(index) = self.servers.addresses.iter().position(|one| one == address)

@@ -7,8 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::runtime;
 
+use crate::risk::Info;
 use crate::script::{self, LACKING, READ, SHRINK, SWAP, TOUCH};
-use crate::servers::{Address, Place};
+use crate::servers::{Address, Place, is_full};
 
 /// A connection that was not used for so long may have been cut by something on the way.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -65,11 +66,18 @@ impl Session {
         cmd("PING").query_async(&mut self.connection).await
     }
 
-    /// What the server tells of itself, as `INFO` writes it.
-    pub(crate) async fn info(&mut self) -> RedisResult<String> {
+    /// What the server tells of itself; `None` if it refuses to.
+    pub(crate) async fn info(&mut self) -> RedisResult<Option<Info>> {
         let mut info = cmd("INFO");
         info.arg(&["replication", "memory", "persistence", "cluster"]);
-        info.query_async(&mut self.connection).await
+        match info.query_async::<String>(&mut self.connection).await {
+            Ok(text) => Ok(Some(Info::parse(&text))),
+            // The user may not ask, or nobody may.
+            Err(error) if matches!(error.code(), Some("NOPERM" | "ERR")) && !is_full(&error) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the cell; `Err` of the inner kind says why what is there is none.

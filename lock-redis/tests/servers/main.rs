@@ -9,6 +9,7 @@ mod refusals;
 mod replicas;
 mod restarts;
 mod rights;
+mod risks;
 mod sentinels;
 #[path = "../support/mod.rs"]
 mod support;
