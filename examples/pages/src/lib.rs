@@ -1,5 +1,6 @@
 //! The Rust in the project's pages, as documentation tests: nobody publishes this crate, so it may depend on
-//! every store, and read files that are in no package.
+//! every store, and read files that are in no package. The README's program for MySQL is run on servers besides
+//! (`tests/mysql.rs`).
 
 #[cfg(doctest)]
 mod pages {
