@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::{
+    page::comments,
     root,
     tree::{Page, files, text},
 };
@@ -22,6 +23,31 @@ fn every_link_leads_to_a_file_and_a_heading() {
     }
     assert!(followed > 50, "only {followed} links were found");
     assert!(dead.is_empty(), "{}", dead.join("\n"));
+}
+
+/// They are published without the pages and cannot link to them: they name them by their path, from the root or
+/// from beside themselves.
+#[test]
+fn every_page_that_a_comment_of_rust_names_is_there() {
+    let (mut named, mut missing) = (0, Vec::new());
+    for path in files("rs") {
+        for (code, line) in Page::read(&comments(&text(&path))).codes {
+            if is_path_of_a_page(&code) {
+                named += 1;
+                let beside = path.with_file_name(&code);
+                if !root().join(&code).is_file() && !root().join(beside).is_file() {
+                    missing.push(format!("{}:{line}: {code}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 2, "only {named} pages are named");
+    assert!(missing.is_empty(), "no such pages:\n{}", missing.join("\n"));
+}
+
+fn is_path_of_a_page(code: &str) -> bool {
+    let is_page = Path::new(code).extension().is_some_and(|extension| extension == "md");
+    is_page && !code.contains(char::is_whitespace)
 }
 
 /// Others are on the web, or paths of Rust, which `cargo doc` follows.
