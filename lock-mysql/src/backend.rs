@@ -13,16 +13,13 @@ use lock_core::server::{Doing, first_that_serves, within};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::error::{Site, is_missing_table, sort};
 use crate::options::{MySqlOptions, address};
 use crate::session::{Found, Mark, Session};
 use crate::table::Table;
 use crate::way::Way;
-
-/// How long a connection that lay idle may take to show that it still works.
-const PING_SECONDS: u64 = 1;
 
 /// A store in a table of MySQL or MariaDB.
 ///
@@ -156,14 +153,10 @@ impl MySqlBackend {
     /// It is taken out of its place for the time of a call: if the call fails or its future is
     /// dropped, the connection goes with it, whatever may still be under way on it.
     async fn session(&self, slot: &mut MutexGuard<'_, Slot>) -> Result<Session, BackendError> {
-        if let Some(mut session) = slot.session.take().filter(Session::is_of_this_runtime) {
-            if !session.is_idle() {
-                return Ok(session);
-            }
-            let limit = Duration::from_secs(PING_SECONDS);
-            if let Ok(Ok(())) = timeout(limit, session.ping()).await {
-                return Ok(session);
-            }
+        if let Some(mut session) = slot.session.take().filter(Session::is_of_this_runtime)
+            && session.still_works().await
+        {
+            return Ok(session);
         }
         self.connect().await
     }

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
+use lock_core::server::{IDLE_MAX, LastUse};
 use lock_core::{Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
-use tokio::runtime;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::error::{is_duplicate, is_timeout};
 use crate::member::is_apart;
 use crate::table::{Stile, Table};
 use crate::way::{Bridge, Way};
 
-/// A connection that was not used for so long may have been cut by something on the way.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long a goodbye may take to get over the bridge.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// What a packet holds besides the data, generously.
@@ -35,9 +33,7 @@ const UNSEEN: u64 = 0;
 pub(crate) struct Session {
     pub(crate) connection: MySqlConnection,
     bridge: Bridge,
-    /// A connection only works in the runtime that it was made in.
-    runtime: runtime::Id,
-    used: Instant,
+    last_use: LastUse,
     packet_max: u64,
     /// Whom the server takes this client for, as `USER@HOST`.
     pub(crate) account: String,
@@ -101,8 +97,7 @@ impl Session {
         Ok(Self {
             connection,
             bridge,
-            runtime: runtime::Handle::current().id(),
-            used: Instant::now(),
+            last_use: LastUse::now(),
             packet_max,
             account,
             is_mariadb,
@@ -115,11 +110,7 @@ impl Session {
 
     /// Whether it belongs to this runtime; another's connection must not even be closed in it.
     pub(crate) fn is_of_this_runtime(&self) -> bool {
-        self.runtime == runtime::Handle::current().id()
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.used.elapsed() > IDLE_MAX
+        self.last_use.is_of_this_runtime()
     }
 
     /// Whether the server takes a statement with that much data.
@@ -132,11 +123,12 @@ impl Session {
     }
 
     pub(crate) fn used(&mut self) {
-        self.used = Instant::now();
+        self.last_use = LastUse::now();
     }
 
-    pub(crate) async fn ping(&mut self) -> Result<(), sqlx::Error> {
-        self.connection.ping().await
+    /// Whether it is good for another call.
+    pub(crate) async fn still_works(&mut self) -> bool {
+        self.last_use.still_works(self.connection.ping()).await
     }
 
     /// Says goodbye, so that the server does not note an aborted connection.

@@ -12,7 +12,7 @@ use lock_core::{
     BackendError, BackendErrorKind as Kind, LockBackend, Reach, Snapshot, Swap, Version,
 };
 use redis::{RedisError, RedisResult};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::error::{NO_MEMORY, Site, not_ours, sort};
 use crate::listener::Listener;
@@ -24,8 +24,6 @@ use crate::session::{Cell, Outcome, Session, redirection};
 
 /// How long it may take to subscribe.
 const SUBSCRIBE_SECONDS: u64 = 5;
-/// How long a connection that lay idle may take to show that it still works.
-const PING_SECONDS: u64 = 1;
 
 /// A store in Redis or Valkey.
 ///
@@ -137,11 +135,7 @@ impl RedisBackend {
     async fn session(&self) -> Result<Session, BackendError> {
         let open = self.slot().clone().filter(Session::is_of_this_runtime);
         if let Some(mut session) = open {
-            if !session.is_idle() {
-                return Ok(session);
-            }
-            let limit = Duration::from_secs(PING_SECONDS);
-            if let Ok(Ok(())) = timeout(limit, session.ping()).await {
+            if session.still_works().await {
                 return Ok(session);
             }
             self.forget();

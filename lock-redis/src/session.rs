@@ -1,18 +1,14 @@
 //! A connection to the server that has the cell, and what is sent over it.
 
-use std::time::{Duration, Instant};
-
+use lock_core::server::LastUse;
 use lock_core::{Snapshot, Swap, Version};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
-use tokio::runtime;
 
 use crate::risk::Info;
 use crate::script::{self, LACKING, READ, SHRINK, SWAP, TOUCH};
 use crate::servers::{Address, Place, is_full};
 
-/// A connection that was not used for so long may have been cut by something on the way.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long the server waits for its replicas: less than its client waits for the answer.
 const REPLICAS_MILLISECONDS: u32 = 2_000;
 
@@ -22,9 +18,7 @@ pub(crate) struct Session {
     connection: MultiplexedConnection,
     /// Where the server is.
     pub(crate) place: Place,
-    /// A connection only works in the runtime that it was made in.
-    runtime: runtime::Id,
-    used: Instant,
+    last_use: LastUse,
 }
 
 /// What became of a swap.
@@ -45,25 +39,21 @@ pub(crate) struct Cell {
 
 impl Session {
     pub(crate) fn new(connection: MultiplexedConnection, place: Place) -> Self {
-        let runtime = runtime::Handle::current().id();
-        Self { connection, place, runtime, used: Instant::now() }
+        Self { connection, place, last_use: LastUse::now() }
     }
 
     /// Whether it belongs to this runtime.
     pub(crate) fn is_of_this_runtime(&self) -> bool {
-        self.runtime == runtime::Handle::current().id()
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.used.elapsed() > IDLE_MAX
+        self.last_use.is_of_this_runtime()
     }
 
     pub(crate) fn used(&mut self) {
-        self.used = Instant::now();
+        self.last_use = LastUse::now();
     }
 
-    pub(crate) async fn ping(&mut self) -> RedisResult<()> {
-        cmd("PING").query_async(&mut self.connection).await
+    /// Whether it is good for another call.
+    pub(crate) async fn still_works(&mut self) -> bool {
+        self.last_use.still_works(cmd("PING").query_async(&mut self.connection)).await
     }
 
     /// What the server tells of itself; `None` if it refuses to.
