@@ -106,6 +106,15 @@ impl BlockingLocks {
         block_on(self.0.list())
     }
 
+    /// See [`Locks::waits_for`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn waits_for(&self, task: &TaskId) -> Result<Option<Denial>, StoreError> {
+        block_on(self.0.waits_for(task))
+    }
+
     /// See [`Locks::release_task`].
     ///
     /// # Errors

@@ -270,6 +270,29 @@ impl Locks {
             .await
     }
 
+    /// Says what is in the way of a task that waits, from a table that is read now; `None` if it does not
+    /// wait. Of several requests of the task it is the first in the queue.
+    ///
+    /// It costs less than a [list](Self::list), which tells this of everybody who waits.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn waits_for(&self, task: &TaskId) -> Result<Option<Denial>, StoreError> {
+        let task = task.clone();
+        self.inner
+            .look(move |mut look| {
+                let mut denial = look.table.task_waits_for(&task);
+                look.see(denial.iter_mut().flat_map(Denial::clients_mut));
+                denial
+            })
+            .await
+    }
+
     /// Frees all holds and waiters of the tasks that have this name now, and says how many tasks
     /// there were.
     ///

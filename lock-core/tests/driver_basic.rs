@@ -61,7 +61,12 @@ async fn a_denial_says_who_and_where_and_the_place_in_the_queue() {
     let blocked = other.task("x").would_block("app/blog").await.unwrap().unwrap();
     assert_eq!(blocked.blockers[0].client.state, Liveness::Alive);
     assert!(one.would_block("mail").await.unwrap().is_none());
-    assert_eq!(one.list().await.unwrap().waiting[0].blocked_by[0].task, "backup-17".into());
+    let listing = one.list().await.unwrap();
+    assert_eq!(listing.waiting[0].blocked_by[0].task, "backup-17".into());
+    let denial = one.waits_for(&listing.waiting[0].task_id).await.unwrap().unwrap();
+    assert_eq!((&denial.blockers, denial.place), (&listing.waiting[0].blocked_by, 0));
+    assert_eq!(denial.blockers[0].client.state, Liveness::Alive);
+    assert!(one.waits_for(&listing.holds[0].task_id).await.unwrap().is_none());
 
     drop(guard);
     let update = within("the update", waits).await.unwrap();

@@ -231,10 +231,11 @@ async fn tell_blockers(
 ) -> Infallible {
     loop {
         time::sleep(LOOK_INTERVAL).await;
-        let blocked = locks.list().await.map(|listing| {
-            let ours = listing.waiting.into_iter().find(|waiter| Some(&waiter.task_id) == id);
-            ours.map(|waiter| waiter.blocked_by).unwrap_or_default()
-        });
+        let denial = match id {
+            Some(id) => locks.waits_for(id).await,
+            None => Ok(None),
+        };
+        let blocked = denial.map(|denial| denial.map(|it| it.blockers).unwrap_or_default());
         if let Ok(blockers) = &blocked {
             account.waits(blockers);
         }

@@ -13,6 +13,7 @@ use super::extra::{Extra, What};
 use crate::backend::{BackendError, BackendErrorKind, Swap};
 use crate::error::{HoldError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
+use crate::process::Liveness;
 use crate::table::Event;
 
 impl Actor {
@@ -197,7 +198,11 @@ impl Actor {
                     table: &cached.table,
                     version: cached.version,
                     judge: &mut |view| {
-                        view.state = self.judge.judge(view, &cached.table, now);
+                        view.state = if self.deaths.would_tell(view) {
+                            Liveness::Alive
+                        } else {
+                            self.judge.judge(view, &cached.table, now)
+                        };
                     },
                 })),
                 What::Verify { number, reply } => {

@@ -10,6 +10,9 @@ use crate::ids::ClientId;
 use crate::process::{Liveness, Place};
 use crate::table::{ClientView, LockTable, Op};
 
+/// So long it is not looked again where this process is: a look at a hundred others is one at that.
+const HERE_AGE: Duration = Duration::from_millis(100);
+
 /// What this client has seen of the others.
 #[derive(Debug)]
 pub(super) struct Judge {
@@ -18,6 +21,8 @@ pub(super) struct Judge {
     boot: Option<Arc<str>>,
     /// Renewal marks, and since when they have been seen (`CLOCK_BOOTTIME`).
     seen: HashMap<ClientId, (Version, Duration)>,
+    /// Where this process is, and when that was looked at (`CLOCK_BOOTTIME`).
+    here: Option<(Place, Duration)>,
 }
 
 impl Judge {
@@ -27,7 +32,7 @@ impl Judge {
             Some(time_ns) => format!("{boot}/{time_ns}").into(),
             None => boot.as_str().into(),
         };
-        Self { reach, boot: here.boot.as_ref().map(key), seen: HashMap::new() }
+        Self { reach, boot: here.boot.as_ref().map(key), seen: HashMap::new(), here: None }
     }
 
     /// Judges a client as it is in a table that was read before `now`.
@@ -40,7 +45,10 @@ impl Judge {
         table: &LockTable,
         now: Duration,
     ) -> Liveness {
-        let probed = match client.processes.probe(self.reach) {
+        let is_recent = |(_, looked): &(Place, Duration)| now.saturating_sub(*looked) < HERE_AGE;
+        let here = self.here.take().filter(is_recent).unwrap_or_else(|| (Place::here(), now));
+        let (here, _) = self.here.insert(here);
+        let probed = match client.processes.probe_from(here, self.reach) {
             Liveness::Unknown if is(Mutant::UnknownIsDead) => Liveness::Dead,
             probed => probed,
         };

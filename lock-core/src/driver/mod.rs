@@ -20,7 +20,7 @@ mod posts;
 mod reconcile;
 mod settle;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -117,10 +117,15 @@ pub(crate) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Fills in who lives.
+    /// Fills in who lives; each client is looked at once, however often it is named.
     pub(crate) fn see<'c>(&mut self, clients: impl IntoIterator<Item = &'c mut Arc<ClientView>>) {
+        let mut seen: HashMap<ClientId, Arc<ClientView>> = HashMap::new();
         for client in clients {
-            (self.judge)(Arc::make_mut(client));
+            let seen = seen.entry(client.id).or_insert_with(|| {
+                (self.judge)(Arc::make_mut(client));
+                client.clone()
+            });
+            *client = seen.clone();
         }
     }
 

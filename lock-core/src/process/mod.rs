@@ -178,7 +178,8 @@ impl ProcessSet {
         self.probe_from(&Place::here(), reach)
     }
 
-    fn probe_from(&self, here: &Place, reach: Reach) -> Liveness {
+    /// As [`probe`](Self::probe), by who knows where this is.
+    pub(crate) fn probe_from(&self, here: &Place, reach: Reach) -> Liveness {
         if self.processes.is_empty() && self.groups.is_empty() {
             return Liveness::Unknown;
         }

@@ -308,6 +308,12 @@ impl LockTable {
         Some(self.denial(&waiter.task, &waiter.locks, ticket))
     }
 
+    /// Why a task still waits: what is in the way of the first of its requests in the queue.
+    pub fn task_waits_for(&self, task: &TaskId) -> Option<Denial> {
+        let (&ticket, waiter) = self.queue.iter().find(|(_, waiter)| waiter.task == *task)?;
+        Some(self.denial(&waiter.task, &waiter.locks, ticket))
+    }
+
     /// Since when a mark of a client was seen by observers of this boot, in milliseconds of its
     /// `CLOCK_BOOTTIME`.
     pub fn seen_since_ms(&self, client: ClientId, boot: &str) -> Option<(Version, u64)> {
