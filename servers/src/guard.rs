@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +13,7 @@ use crate::Error;
 /// Runs a server and kills it when the pipe from whoever started it is closed: by a drop, or by any
 /// death of that process.
 ///
+/// A Ctrl-C in the terminal is for that process, and not for the guard, which is in a group of its own.
 /// If nobody says `keep`, the server will not come back, and its files go too.
 const GUARD: &str = r#"
 directory=$1; shift
@@ -42,6 +44,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(console)
+            .process_group(0)
             .spawn()
             .map_err(Error::io("run", "sh"))?;
         let mut line = String::new();
