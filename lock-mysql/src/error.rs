@@ -137,8 +137,8 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
             Kind::Misconfigured,
             "its binary log cannot record the change: set binlog_format=ROW there".into(),
         ),
-        // Larger than a packet, than a column, than a row of the log.
-        1153 | 1406 | 1118 | 1534 => return (Kind::TooLarge, None),
+        // Larger than a packet, than a column, than a row of the log, than what may wait to be logged.
+        1153 | 1406 | 1118 | 1534 | 1197 | 1705 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.
         _ => return (doing.unclear(), None),
     };

@@ -1,6 +1,6 @@
 //! What a server says of itself: for tools that look after a store.
 
-use lock_core::server::Doing;
+use lock_core::server::{Doing, host_and_port};
 use lock_core::{BackendError, Version};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
@@ -32,6 +32,8 @@ pub struct ServerFacts {
     pub packet_bytes_max: u64,
     /// `innodb_flush_log_at_trx_commit`: 1 if a crash of the server loses nothing.
     pub flush_log_at_trx_commit: u64,
+    /// `sync_binlog`: 1 if a crash of the whole machine loses nothing either. `None` without a binary log.
+    pub sync_binlog: Option<u64>,
     /// The storage engine of the table; `None` if this account may not see that.
     pub engine: Option<String>,
     /// Whether it cannot be written.
@@ -65,7 +67,7 @@ impl MySqlBackend {
         let mut all = Vec::new();
         for server in 0..self.servers.len() {
             let asked = timeout(2 * TIME, self.ask(server)).await;
-            all.push(asked.unwrap_or_else(|_| Err(Doing::Reading.silent(&self.store, TIME))));
+            all.push(asked.unwrap_or_else(|_| Err(Doing::Reading.silent(&self.store, 2 * TIME))));
         }
         all
     }
@@ -74,7 +76,7 @@ impl MySqlBackend {
         let options = &self.servers[server];
         let address = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
+            None => host_and_port(options.get_host(), options.get_port(), 0),
         };
         let limit = Instant::now() + TIME;
         let connecting = timeout_at(limit, self.connect_to(options, limit)).await;
@@ -101,12 +103,14 @@ impl Session {
             .connection
             .fetch_one(
                 "SELECT VERSION(), CAST(@@global.innodb_flush_log_at_trx_commit AS UNSIGNED), \
-                 CAST(@@global.read_only AS CHAR)",
+                 CAST(@@global.read_only AS CHAR), \
+                 IF(@@global.log_bin, CAST(@@global.sync_binlog AS UNSIGNED), NULL)",
             )
             .await?;
         let release = row.try_get_unchecked(0)?;
         let flush_log_at_trx_commit = row.try_get_unchecked(1)?;
         let read_only: String = row.try_get_unchecked(2)?;
+        let sync_binlog = row.try_get_unchecked(3)?;
         let engine = self.connection.fetch_optional(AssertSqlSafe(table.engine())).await?;
         let engine = engine.map(|row| row.try_get_unchecked(0)).transpose()?.flatten();
         let cipher =
@@ -137,6 +141,7 @@ impl Session {
             data_bytes: data.len() as u64,
             packet_bytes_max: self.packet_max(),
             flush_log_at_trx_commit,
+            sync_binlog,
             engine,
             is_read_only,
             is_apart: self.is_apart,

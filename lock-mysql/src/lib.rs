@@ -67,11 +67,15 @@
 //! Only [`migrate`](MySqlBackend::migrate) and `lockctl init` need `CREATE`, once; or run the SQL file
 //! with a migration tool of yours. What is missing is named by the error, as the statement to type.
 //!
+//! Use no account that may write to a server that is read-only (`SUPER` and its heirs): that a server is
+//! read-only is what keeps clients off a primary that was replaced. `lockctl doctor` warns of one.
+//!
 //! # Servers
 //!
 //! `InnoDB` on MySQL from 8.0 and MariaDB from 10.11 on; tested are MariaDB 10.11 and MySQL 9.7, alone
 //! and in clusters. Durability is the server's: `innodb_flush_log_at_trx_commit = 1`, its default, is
-//! what makes "granted" mean that a crash of the server does not forget it.
+//! what makes "granted" mean that a crash of the server does not forget it; with a binary log a power cut
+//! does not either if `sync_binlog = 1`, which is `MySQL`'s default and not that of `MariaDB`.
 //!
 //! Connecting takes up to 10 s, over all hosts of the URL and all their addresses, of which dead ones do
 //! not keep it from those that work (see `docs/dialling.md` and

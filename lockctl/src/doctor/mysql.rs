@@ -100,9 +100,14 @@ fn rights(facts: &ServerFacts, report: &mut Report) {
 
 fn durability(facts: &ServerFacts, report: &mut Report) {
     match facts.engine.as_deref() {
-        Some("InnoDB") | None => match facts.flush_log_at_trx_commit {
-            1 => report.ok("durability", "a crash of the server forgets nothing"),
-            value => report.warn(
+        Some("InnoDB") | None => match (facts.flush_log_at_trx_commit, facts.sync_binlog) {
+            (1, None | Some(1)) => report.ok("durability", "a crash of the server forgets nothing"),
+            (1, Some(value)) => report.warn(
+                "durability",
+                format!("sync_binlog is {value}: a power cut forgets what was granted last"),
+                "SET GLOBAL sync_binlog = 1, and write it to the server's configuration",
+            ),
+            (value, _) => report.warn(
                 "durability",
                 format!("innodb_flush_log_at_trx_commit is {value}: a crash forgets what was granted last"),
                 "SET GLOBAL innodb_flush_log_at_trx_commit = 1, and write it to the server's configuration",

@@ -97,6 +97,18 @@ fn a_packet_that_the_table_is_about_to_fill_is_named() {
 }
 
 #[test]
+fn a_binary_log_that_is_not_synced_is_named() {
+    let scene = Scene::new();
+    let options = ["--log-bin=log", "--server-id=1", "--sync-binlog=0"];
+    let server = Instance::start_with(crate::SERVER, &options).unwrap();
+    server.create("shop").unwrap();
+    let url = format!("{}/shop", server.url());
+    assert_ends(&scene, &url, "init", 0);
+    let warning = "warn durability sync_binlog is 0: a power cut forgets what was granted last";
+    has(&doctor(&scene, &url, 1), warning);
+}
+
+#[test]
 fn what_is_not_there_fails_as_elsewhere() {
     let scene = Scene::new();
     let dir = scene.path("other");
