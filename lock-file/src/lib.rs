@@ -114,10 +114,10 @@
 //!
 //! | holds | bytes of the file | acquire, `flock` | acquire, `excl` | acquire, SQLite |
 //! |---|---|---|---|---|
-//! | 10 | 1,254 | 0.36 ms | 0.32 ms | 0.20 ms |
-//! | 100 | 8,465 | 0.41 ms | 0.36 ms | 0.17 ms |
-//! | 1,000 | 83,266 | 0.54 ms | 0.43 ms | 0.24 ms |
-//! | 10,000 | 858,267 | 1.1 ms | 1.0 ms | 1.3 ms |
+//! | 10 | 1,254 | 0.36 ms | 0.33 ms | 0.21 ms |
+//! | 100 | 8,465 | 0.43 ms | 0.46 ms | 0.20 ms |
+//! | 1,000 | 83,266 | 0.59 ms | 0.56 ms | 0.29 ms |
+//! | 10,000 | 858,267 | 1.2 ms | 1.0 ms | 1.3 ms |
 //!
 //! Beside few holds nearly all of it are the bare calls, and of those the two syncs. On a disk where others
 //! write much, a sync of a name may wait for them, and then an acquire takes as long as they do: SQLite,

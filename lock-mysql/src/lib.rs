@@ -126,19 +126,19 @@
 //!
 //! | holds | bytes of `data` | acquire, MariaDB 10.11 | acquire, MySQL 9.7 | redo log a change | MySQL's binary log a change |
 //! |---|---|---|---|---|---|
-//! | 10 | 1,254 | 0.20 ms | 0.44 ms | 3–4 KB | 2.7 KB |
-//! | 100 | 8,465 | 0.27 ms | 0.57 ms | 9–12 KB | 17 KB |
-//! | 1,000 | 83,266 | 0.47 ms | 1.3 ms | 85–93 KB | 168 KB |
-//! | 10,000 | 858,267 | 2.8 ms | 9.4 ms | 0.9 MB | 1.7 MB |
+//! | 10 | 1,254 | 0.24 ms | 0.55 ms | 3–4 KB | 2.7 KB |
+//! | 100 | 8,465 | 0.25 ms | 0.68 ms | 9–12 KB | 17 KB |
+//! | 1,000 | 83,266 | 0.54 ms | 1.4 ms | 85–93 KB | 168 KB |
+//! | 10,000 | 858,267 | 3.0 ms | 9.9 ms | 0.9 MB | 1.7 MB |
 //!
 //! So keep to some hundreds of locks at a time in one namespace, and give independent things
 //! namespaces of their own. A table that would not fit into `max_allowed_packet` is refused before it
 //! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
 //!
 //! Sixteen processes of one host and user that do nothing but take and give back locks of one namespace get
-//! 2,800 to 6,000 changes a second done on MySQL there, each about as many as the other, because one of them
+//! 2,800 to 6,700 changes a second done on MySQL there, each about as many as the other, because one of them
 //! writes for all; on two hosts 1,500 to 1,800, on four 900. Where they cannot reach each other they take
-//! turns, which makes 700 to 1,000; retrying blindly makes 190 to 350. Tasks of one process share their
+//! turns, which makes 700 to 1,300; retrying blindly makes 190 to 350. Tasks of one process share their
 //! changes: 64 of them acquire and release 20,000 to 35,000 times a second.
 //!
 //! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however

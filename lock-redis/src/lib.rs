@@ -122,10 +122,10 @@
 //!
 //! | holds | bytes of `data` | acquire, `appendfsync always` | appended a change |
 //! |---|---|---|---|
-//! | 10 | 1,254 | 0.19 ms | 1.3 KB |
-//! | 100 | 8,465 | 0.27 ms | 8.6 KB |
-//! | 1,000 | 83,266 | 0.41 ms | 84 KB |
-//! | 10,000 | 858,267 | 1.8 ms | not measured |
+//! | 10 | 1,254 | 0.26 ms | 1.3 KB |
+//! | 100 | 8,465 | 0.33 ms | 8.6 KB |
+//! | 1,000 | 83,266 | 0.49 ms | 84 KB |
+//! | 10,000 | 858,267 | 1.9 ms | not measured |
 //!
 //! The server does one thing at a time, so that what a large table costs, all its users pay. Keep to
 //! some hundreds of locks at a time in one namespace, and give independent things namespaces of their

@@ -184,7 +184,7 @@ pub(crate) fn judge(error: &rusqlite::Error, swapping: bool) -> (BackendErrorKin
             (Kind::Misconfigured, "it is read-only; check its mode, its owner and its mount")
         }
         Some(Code::NotADatabase) => {
-            (Kind::Misconfigured, "it is not a SQLite database; choose another path")
+            (Kind::Misconfigured, "it is not an SQLite database; choose another path")
         }
         Some(Code::DatabaseCorrupt) => {
             (Kind::Misconfigured, "it is damaged; stop its users and restore or delete it")

@@ -191,7 +191,7 @@ fn what_is_not_ours_is_refused_and_left_as_it_was() {
     drop(open(&newer));
     Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
     for (path, words) in [
-        (&path, "not a SQLite database"),
+        (&path, "not an SQLite database"),
         (&foreign, "another application"),
         (&marked, "another application"),
         (&newer, "schema version 2"),

@@ -33,7 +33,7 @@ impl Programs {
         let why = get(kind.wanted(), &root);
         let (server, root) = if root.exists() {
             (root.join("usr/sbin").join(kind.program()), Some(root))
-        } else if let Some(server) = on_path(kind.program()) {
+        } else if let Some(server) = on_path(kind.program()).filter(|server| kind.is(server)) {
             (server, None)
         } else {
             return Err(Error::unavailable(kind, kind.url_variable(), kind.wanted(), why));
@@ -116,6 +116,14 @@ impl Kind {
             Self::MariaDb => "mariadbd",
             Self::MySql => "mysqld",
         }
+    }
+
+    /// Whether a program of that name is the server of this kind: some systems call MariaDB `mysqld` too.
+    fn is(self, server: &Path) -> bool {
+        let version = Command::new(server).arg("--version").output();
+        let is_mariadb =
+            version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("MariaDB"));
+        is_mariadb == (self == Self::MariaDb)
     }
 
     fn wanted(self) -> Wanted {

@@ -2,9 +2,9 @@
 
 use std::{env, fs, process};
 
-use lock_servers::{Error, Instance, Kind, RedisKind, RedisServer};
+use lock_servers::{Instance, Kind, RedisKind, RedisServer};
 
-use crate::{Failure, cargo};
+use crate::{Failure, cargo, servers::unless_missing};
 
 /// Runs it with these options.
 pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
@@ -46,16 +46,4 @@ pub(crate) fn soak(minutes: u64) -> Result<(), Failure> {
         on(kind.name(), &[minutes.clone(), format!("--store={}", server.url())]);
     }
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
-}
-
-/// A server, or none where there is no such program.
-fn unless_missing<T>(started: Result<T, Error>) -> Result<Option<T>, Failure> {
-    match started {
-        Ok(server) => Ok(Some(server)),
-        Err(error) if error.is_unavailable() => {
-            println!("xtask: the platform skips a server: {error}");
-            Ok(None)
-        }
-        Err(error) => Err(error.to_string()),
-    }
 }

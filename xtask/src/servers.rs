@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use lock_servers::{ClusterKind, Instance, Kind, RedisKind, RedisServer};
+use lock_servers::{ClusterKind, Error, Instance, Kind, RedisKind, RedisServer};
 
 use crate::Failure;
 
@@ -36,14 +36,14 @@ fn is_ci() -> bool {
 pub(crate) fn serve() -> Result<(), Failure> {
     let mut servers = Vec::new();
     for kind in Kind::ALL {
-        let server = Instance::start_with(kind, &[]).map_err(|error| error.to_string())?;
+        let Some(server) = unless_missing(Instance::start_with(kind, &[]))? else { continue };
         server.create("interlock").map_err(|error| error.to_string())?;
         println!("{kind}: LOCKCTL_STORE={}/interlock", server.url());
         servers.push(server);
     }
     let mut more = Vec::new();
     for kind in RedisKind::ALL {
-        let server = RedisServer::start(kind).map_err(|error| error.to_string())?;
+        let Some(server) = unless_missing(RedisServer::start(kind))? else { continue };
         println!("{kind}: LOCKCTL_STORE={}", server.url());
         more.push(server);
     }
@@ -51,4 +51,16 @@ pub(crate) fn serve() -> Result<(), Failure> {
     // Killed by Ctrl-C, this process takes them with it.
     while std::io::stdin().read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
     Ok(())
+}
+
+/// A server, or none where there is no such program, which is told.
+pub(crate) fn unless_missing<T>(started: Result<T, Error>) -> Result<Option<T>, Failure> {
+    match started {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if error.is_unavailable() => {
+            println!("xtask: left out: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
