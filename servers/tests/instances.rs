@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lock_servers::{Instance, Kind, RedisKind, RedisServer};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The variable that makes this binary start a server and wait for its end.
 const CHILD: &str = "LOCK_SERVERS_TEST_CHILD";
@@ -49,12 +51,16 @@ fn a_server_dies_with_the_process_that_started_it() {
         let _ = std::io::stdin().read(&mut [0]);
         return;
     }
-    for kind in Kind::ALL {
+    // Killed, and interrupted by the keyboard, which reaches its whole group.
+    for (kind, signal) in
+        Kind::ALL.into_iter().flat_map(|kind| [Signal::KILL, Signal::INT].map(|s| (kind, s)))
+    {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["a_server_dies_with_the_process_that_started_it", "--exact", "--nocapture"])
             .env(CHILD, kind.name())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         let said = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -62,14 +68,14 @@ fn a_server_dies_with_the_process_that_started_it() {
             line.split_once("server ").and_then(|(_, pid)| pid.parse::<u32>().ok())
         });
         let pid = pid.expect("it says its server");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_process_group(Pid::from_child(&child), signal).unwrap();
+        assert!(!child.wait().unwrap().success());
         if pid == 0 {
             continue; // It was skipped there.
         }
         let deadline = Instant::now() + Duration::from_mins(1);
         while std::path::Path::new(&format!("/proc/{pid}/exe")).exists() {
-            assert!(Instant::now() < deadline, "{kind} lives on");
+            assert!(Instant::now() < deadline, "{kind} lives on after {signal:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

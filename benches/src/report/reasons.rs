@@ -85,9 +85,9 @@ pub(super) fn of_figure(figure: &str) -> &'static str {
         }
         "P7" => "one process writes for all, one durable commit after the other, and all read it",
         "P8" => {
-            "the table is written anew with each swap, so that it grows with all who hold. Besides writing \
-             the bytes they have to be put together and copied on their way, which weighs the more the less \
-             the store itself does with them"
+            "beside few holds it is what is in the way of P1, the more the less a store takes for its bare \
+             swap. Beside many, the table is written anew with each swap: besides writing the bytes they \
+             have to be put together and copied on their way"
         }
         "P10" => {
             "a store is opened, a process is put under the lock, and two durable writes are made"
