@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::Failure;
+use crate::{Failure, servers::is_ci};
 
 /// Programs that trials use, and Debian's packages with them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -23,8 +23,8 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("unshare", "util-linux"),
 ];
 
-/// Installs the packages that are missing, if this is root on a Debian system; elsewhere names them:
-/// the trials that need them are skipped then, or fail where `CI` is `true`.
+/// Names the packages that are missing, without which some trials are skipped. Where `CI` is `true` they
+/// would fail: there the packages are installed, if this is root on a Debian system.
 pub(crate) fn install() -> Result<(), Failure> {
     let missing = |program: &str| {
         let path = env::var_os("PATH").unwrap_or_default();
@@ -36,8 +36,12 @@ pub(crate) fn install() -> Result<(), Failure> {
     if packages.is_empty() {
         return Ok(());
     }
-    if !is_root() || missing("apt-get") || !Path::new("/etc/debian_version").exists() {
+    let is_debian = !missing("apt-get") && Path::new("/etc/debian_version").exists();
+    if !is_ci() || !is_root() || !is_debian {
         println!("xtask: not installed here, so that some trials skip: {}", packages.join(" "));
+        if is_debian {
+            println!("xtask: to have them: apt-get install {}", packages.join(" "));
+        }
         return Ok(());
     }
     println!("xtask: installing {}", packages.join(" "));

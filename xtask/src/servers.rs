@@ -28,7 +28,7 @@ pub(crate) fn prepare_clusters() -> Result<(), Failure> {
 }
 
 /// Whether everything has to be there.
-fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     std::env::var("CI").as_deref() == Ok("true")
 }
 
