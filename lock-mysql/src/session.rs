@@ -149,12 +149,8 @@ impl Session {
         id: &[u8],
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
-        if self.turn.is_some() {
-            let read = table.read_after_swaps(id, known);
-            let rows = self.connection.fetch_all(AssertSqlSafe(read)).await?;
-            return self.found(rows.get(1..).unwrap_or_default(), id);
-        }
-        let rows = sqlx::query(AssertSqlSafe(table.read.as_str()))
+        let read = if self.turn.is_some() { &table.read_locked } else { &table.read };
+        let rows = sqlx::query(AssertSqlSafe(read.as_str()))
             .bind(known.version.0)
             .bind(known.checksum)
             .bind(id)
@@ -225,7 +221,7 @@ impl Session {
                     (Some((_, before)), Some(connection)) if before == connection => self.stuck,
                     _ => None,
                 };
-                return self.found(rows.get(2..).unwrap_or_default(), id).map(Some);
+                return self.found(&rows[1..], id).map(Some);
             }
             self.turn = None;
             self.stuck = Some((stile, UNSEEN));

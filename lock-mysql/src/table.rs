@@ -40,6 +40,7 @@ impl Stile {
 pub(crate) struct Table {
     name: String,
     pub(crate) read: String,
+    pub(crate) read_locked: String,
     pub(crate) insert: String,
     pub(crate) update: String,
     pub(crate) create: String,
@@ -69,6 +70,7 @@ impl Table {
         let read = format!("SELECT {} FROM {quoted} WHERE id = ?", columns("?", "?"));
         Ok(Self {
             name: name.into(),
+            read_locked: format!("{read} LOCK IN SHARE MODE"),
             read,
             insert: format!("INSERT INTO {quoted} (version, data, id) VALUES (?, ?, ?)"),
             update: format!(
@@ -80,20 +82,9 @@ impl Table {
         })
     }
 
-    /// Waits for a swap that is just being made durable, and reads the cell: two statements, of which the
-    /// first has one row.
-    ///
-    /// The row is locked while that small answer is sent and no longer: a large one could be sent only as
-    /// fast as the client takes it, and one that is paused takes nothing.
-    pub(crate) fn read_after_swaps(&self, id: &[u8], known: Mark) -> String {
-        let Mark { version, checksum } = known;
-        let cell = format!("FROM {} WHERE id = x'{}'", self.quoted, hex(id));
-        let columns = columns(&version.0.to_string(), &checksum.to_string());
-        format!("SELECT COUNT(*) {cell} LOCK IN SHARE MODE; SELECT {columns} {cell}")
-    }
-
-    /// Waits for the turn at a turnstile of a cell, then as [`read_after_swaps`](Self::read_after_swaps).
-    /// The first statement also answers who is in the other turnstile.
+    /// Waits for the turn at a turnstile of a cell, and reads the cell: two statements. The first also
+    /// answers who is in the other turnstile. The second locks the row while it reads, and no longer while
+    /// what it has read is sent.
     ///
     /// `MySQL` knows `GET_LOCK` with whole seconds only, 0.05 is none; it ends the statement with an
     /// error instead.
@@ -112,7 +103,13 @@ impl Table {
             let limit = format!("/*+ MAX_EXECUTION_TIME({TURN_MILLISECONDS}) */");
             format!("{limit} {other}, GET_LOCK({turnstile}, 1)")
         };
-        format!("SELECT {wait}; {}", self.read_after_swaps(id, known))
+        let Mark { version, checksum } = known;
+        format!(
+            "SELECT {wait}; SELECT {} FROM {} WHERE id = x'{}' LOCK IN SHARE MODE",
+            columns(&version.0.to_string(), &checksum.to_string()),
+            self.quoted,
+            hex(id),
+        )
     }
 
     /// Swaps, and lets the next client through a turnstile once the row is locked.

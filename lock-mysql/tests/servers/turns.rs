@@ -2,6 +2,7 @@
 
 use lock_core::{LockBackend, Locks, Swap};
 use lock_mysql::MySqlBackend;
+use tokio::time::{Duration, timeout};
 
 use crate::place::{everywhere, run_on, swap};
 
@@ -78,6 +79,24 @@ fn whoever_is_paused_in_its_turn_stops_nobody() {
         }
         let late = place.backend();
         assert!(!has_turn(&late).await, "they were in their turns all the time");
+    });
+}
+
+/// A table of some megabytes does not fit into what the kernel keeps for a client that takes nothing, so
+/// that the statement lasts. The servers give the lock of a row that was found by its key back before.
+#[test]
+fn whoever_is_paused_while_a_large_table_is_sent_to_it_locks_no_row() {
+    everywhere(async |place| {
+        let [paused, other] = [(); 2].map(|()| place.backend());
+        swap(&other, 0, "{}").await.unwrap();
+        paused.load().await.unwrap(); // It is connected, and knows nothing of what comes.
+        swap(&other, 1, &" ".repeat(8 << 20)).await.unwrap();
+        let mut load = Box::pin(paused.load_in_turn());
+        let begun = timeout(Duration::ZERO, load.as_mut()).await;
+        assert!(begun.is_err(), "it takes nothing from now on");
+        place.until_busy("%CRC32(data)%").await;
+        assert_eq!(swap(&other, 2, "{}").await.unwrap(), Swap::Swapped);
+        assert!(!place.busy("%CRC32(data)%").await.is_empty(), "it was all sent");
     });
 }
 
