@@ -74,7 +74,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Locks::blocking`] is the same without a runtime. What can go wrong is in three types:
+//! [`Locks::blocking`] is the same without a runtime, all but what waits for a loss. What can go wrong is in three types:
 //! [`AcquireError`] for what is not granted, [`HoldError`] for what is not held any more, and
 //! [`StoreError`] for a store that cannot be used. *Busy* is never said of a store that could not be asked.
 //!
