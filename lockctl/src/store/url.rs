@@ -319,7 +319,7 @@ fn encoded(path: &Path) -> String {
 
 fn sqlite(url: &str, rest: &str, base: Option<&Path>) -> Result<Store, UrlError> {
     const EXAMPLE: &str = "sqlite:/var/lib/lockctl/locks.db";
-    let misleading = |why| Err(UrlError::Misleading(url.to_owned(), why));
+    let misleading = |why| Err(UrlError::Misleading(without_secrets(url), why));
     match rest {
         ":memory:" => return misleading("nobody else can see a store in memory"),
         _ if rest.contains(QUERY) => return misleading("a sqlite: URL has no options"),
@@ -357,16 +357,16 @@ fn path(
     };
     let below = path.strip_prefix("./").unwrap_or(path).trim_start_matches('/');
     if below.is_empty() {
-        return Err(UrlError::NoPath(url.to_owned(), example));
+        return Err(UrlError::NoPath(without_secrets(url), example));
     }
     if path.starts_with('~') {
         let why = "~ means nothing here, write the whole path";
-        return Err(UrlError::Misleading(url.to_owned(), why));
+        return Err(UrlError::Misleading(without_secrets(url), why));
     }
     match base {
         _ if path.starts_with('/') => Ok(path.into()),
         Some(base) => Ok(base.join(below)),
-        None => Err(UrlError::Relative(url.to_owned())),
+        None => Err(UrlError::Relative(without_secrets(url))),
     }
 }
 

@@ -113,6 +113,8 @@ fn a_password_never_shows() {
         "h/db?password=secret",
         "postgres://u:secret@h?x=secret",
         "sqlite://u:secret@h/l.db",
+        "sqlite://h/l.db?password=secret",
+        "file://h/l?password=secret",
     ] {
         assert!(!without_secrets(url).contains("secret"), "{}", without_secrets(url));
         assert!(has_password(url), "{url}");
