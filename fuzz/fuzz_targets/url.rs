@@ -27,7 +27,8 @@ fuzz_target!(|input: &str| {
     for url in [
         format!("{scheme}://{user}:{password}@{host}"),
         format!("{scheme}:{user}:{password}@{host}"),
-        format!("{user}:{password}@{host}"),
+        // With slashes before it nobody could say that it is not the user of a URL, as in `mysql://USER@`.
+        format!("{user}:{}@{host}", password.trim_start_matches('/')),
         format!("{scheme}://{host}?password={password}"),
         format!("{scheme}://{user}@{host}?password={password}"),
     ] {
