@@ -74,9 +74,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Locks::blocking`] is the same without a runtime, all but what waits for a loss. What can go wrong is in three types:
-//! [`AcquireError`] for what is not granted, [`HoldError`] for what is not held any more, and
-//! [`StoreError`] for a store that cannot be used. *Busy* is never said of a store that could not be asked.
+//! [`Locks::blocking`] is the same without a runtime, all but what waits for a loss. What can go
+//! wrong is in three types: [`AcquireError`] for what is not granted, [`HoldError`] for what is not
+//! held any more, and [`StoreError`] for a store that cannot be used. *Busy* is never said of a store
+//! that could not be asked.
 //!
 //! A lock alone cannot stop a holder that was paused, and goes on after another one has taken over:
 //! see [`Guard::fence`].

@@ -3,8 +3,8 @@
 //! One actor owns the backend. Handles send it [`Command`]s; it turns them into ops on the table,
 //! writes all that are pending in one swap, and answers each after it. [`actor`] is the loop that
 //! waits for what comes next, [`commands`] takes what is asked, [`calls`] decides what to ask of the
-//! store, [`batch`] writes, [`posts`] has others write, [`reconcile`] learns from what was read; [`judge`] and [`deaths`] know who
-//! lives.
+//! store, [`batch`] writes, [`posts`] has others write, [`reconcile`] learns from what was read;
+//! [`judge`] and [`deaths`] know who lives.
 
 mod actor;
 mod batch;
