@@ -76,6 +76,31 @@ fn ops(criterion: &mut Criterion) {
         let own = acquire(0, 1, &Request::limit(NAME, holds + 1));
         scene.repeat(bencher, &[own.clone(), own.release()]);
     });
+    group(criterion, "queue+withdraw for a limit that is used up", &SIZES, |bencher, holds| {
+        let mut scene = Scene::new();
+        for number in 1..=holds {
+            scene.play(&[acquire(number.into(), 1, &Request::limit(NAME, holds))]);
+        }
+        let own = acquire(0, 1, &Request::limit(NAME, holds)).waits();
+        let withdraw = Step(Op::Withdraw(own.id()), Outcome::Done(true));
+        scene.repeat(bencher, &[own, withdraw]);
+    });
+    group(criterion, "acquire+release of what so many share", &SIZES, |bencher, holds| {
+        let mut scene = Scene::new();
+        for number in 1..=holds {
+            scene.play(&[acquire(number.into(), 1, &Request::shared(NAME))]);
+        }
+        let own = acquire(0, 1, &Request::shared(NAME));
+        scene.repeat(bencher, &[own.clone(), own.release()]);
+    });
+    group(criterion, "acquire+release of a share above so many", &SIZES, |bencher, holds| {
+        let mut scene = Scene::new();
+        for number in 1..=holds {
+            scene.play(&[acquire(number.into(), 1, &Request::shared(format!("app/{number}")))]);
+        }
+        let own = acquire(0, 1, &Request::shared("app"));
+        scene.repeat(bencher, &[own.clone(), own.release()]);
+    });
     group(criterion, "queue+withdraw for the name above all holds", &SIZES, |bencher, holds| {
         let own = acquire(0, 1, &Request::exclusive("app")).waits();
         let withdraw = Step(Op::Withdraw(own.id()), Outcome::Done(true));

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::claims::Claim;
 use super::reduction::lineage;
 use super::{
-    Acquire, Claim, Client, Event, Family, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site,
-    Stamp, SweptHold, Task, Ticket, Verdict, Waiter,
+    Acquire, Client, Event, Family, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site, Stamp,
+    SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
 use crate::failpoint::{Mutant, is};
@@ -17,8 +18,13 @@ use crate::name::LockName;
 use crate::process::ProcessSet;
 use crate::request::{LockSet, Mode};
 
-/// Locks that are no longer held or waited for, and the task that had them.
-type Freed = (TaskId, Arc<LockSet>);
+/// Locks that are no longer held or waited for.
+struct Freed {
+    task: TaskId,
+    locks: Arc<LockSet>,
+    /// The place in the queue of who waited for them: nobody before it is nearer to them now.
+    place: Option<Ticket>,
+}
 
 impl LockTable {
     /// Applies an op, as part of a swap to `stamp.version`, and grants whoever is next.
@@ -120,13 +126,11 @@ impl LockTable {
         let hold = task.holds.get_mut(&id.number).expect("just found");
         for name in exclusives.keys() {
             hold.locks.insert(name.clone(), Mode::Shared);
-            for claim in self.claims.get_mut(name).expect("held") {
-                if claim.request == id {
-                    claim.mode = Mode::Shared;
-                }
-            }
+            let claim = Claim { task: &task_id, request: id, mode: Mode::Exclusive, ticket: None };
+            self.claims.remove(name, claim);
+            self.claims.insert(name, Claim { mode: Mode::Shared, ..claim });
         }
-        self.settle(&[(task_id, Arc::new(exclusives))], stamp);
+        self.settle(&[Freed { task: task_id, locks: Arc::new(exclusives), place: None }], stamp);
         true
     }
 
@@ -265,8 +269,8 @@ impl LockTable {
             return Vec::new();
         }
         let tasks: HashSet<&str> =
-            freed.iter().flat_map(|(task, _)| lineage(task.as_str())).collect();
-        let names = freed.iter().flat_map(|(_, locks)| locks.keys().map(LockName::as_str));
+            freed.iter().flat_map(|freed| lineage(freed.task.as_str())).collect();
+        let names = freed.iter().flat_map(|freed| freed.locks.keys().map(LockName::as_str));
         let names: BTreeSet<&str> = names.collect();
         // From the queue on, no hold is looked at, however many there are.
         let has = |name: &LockName| {
@@ -278,7 +282,12 @@ impl LockTable {
             }
         };
         let waits = |w: &Waiter| tasks.contains(w.task.as_str()) || w.locks.keys().any(has);
-        self.queue.iter().filter(|(_, w)| waits(w)).map(|(ticket, _)| *ticket).collect()
+        let family = |freed: &Freed| self.families.get(freed.task.family());
+        let is_kin = |freed: &Freed| family(freed).is_some_and(|family| family.waiters > 0);
+        let first =
+            if freed.iter().any(is_kin) { None } else { freed.iter().map(|f| f.place).min() };
+        let behind = self.queue.range(first.flatten().unwrap_or_default()..);
+        behind.filter(|(_, w)| waits(w)).map(|(ticket, _)| *ticket).collect()
     }
 
     fn grant_waiter(&mut self, ticket: Ticket, stamp: Stamp) {
@@ -361,10 +370,8 @@ impl LockTable {
     fn covering_fence(&self, task: &TaskId, name: &LockName) -> Option<Version> {
         std::iter::once(name.as_str())
             .chain(name.above())
-            .filter_map(|name| self.claims.get_key_value(name))
-            .flat_map(|(name, claims)| claims.iter().map(move |claim| (name, claim)))
+            .flat_map(|name| self.claims.exclusive_on(name).map(move |claim| (name, claim)))
             .filter(|(_, claim)| claim.ticket.is_none() && claim.task.contains(task))
-            .filter(|(_, claim)| claim.mode.is_exclusive())
             .filter_map(|(name, claim)| Some(self.find_hold(claim.request)?.1.fence_of(name)))
             .min()
     }
@@ -384,12 +391,12 @@ impl LockTable {
         let waiter = self.queue.remove(&ticket).expect("it is in the queue");
         let id = waiter.request();
         self.tickets.remove(&id);
-        self.remove_claims(id, &waiter.locks, Some(ticket));
+        self.remove_claims(&waiter.task, id, &waiter.locks, Some(ticket));
         self.change_family(&waiter.task, |family| family.waiters -= 1);
         let tasks = &mut self.clients.get_mut(&id.client).expect("registered").tasks;
         tasks.get_mut(&waiter.task.number()).expect("registered").waiters -= 1;
         self.drop_task_if_idle(&waiter.task);
-        (waiter.task, waiter.locks)
+        Freed { task: waiter.task, locks: waiter.locks, place: Some(ticket) }
     }
 
     fn end_hold(&mut self, id: RequestId) -> Freed {
@@ -399,10 +406,10 @@ impl LockTable {
         let hold = task.holds.remove(&id.number).expect("just found");
         self.holders.remove(&id);
         let task = Self::task_id(id.client, number, task);
-        self.remove_claims(id, &hold.locks, None);
+        self.remove_claims(&task, id, &hold.locks, None);
         self.change_family(&task, |family| family.holds -= 1);
         self.drop_task_if_idle(&task);
-        (task, Arc::new(hold.locks))
+        Freed { task, locks: Arc::new(hold.locks), place: None }
     }
 
     fn add_claims(
@@ -413,20 +420,19 @@ impl LockTable {
         ticket: Option<Ticket>,
     ) {
         for (name, &mode) in locks {
-            let claim = Claim { task: task.clone(), request: id, mode, ticket };
-            let claims = self.claims.entry(name.clone()).or_default();
-            // Holds first: they are what most waiters behind a long queue are found to be blocked by.
-            claims.insert(if ticket.is_none() { 0 } else { claims.len() }, claim);
+            self.claims.insert(name, Claim { task, request: id, mode, ticket });
         }
     }
 
-    fn remove_claims(&mut self, id: RequestId, locks: &LockSet, ticket: Option<Ticket>) {
-        for name in locks.keys() {
-            let claims = self.claims.get_mut(name).expect("claimed");
-            claims.retain(|claim| claim.request != id || claim.ticket != ticket);
-            if claims.is_empty() {
-                self.claims.remove(name);
-            }
+    fn remove_claims(
+        &mut self,
+        task: &TaskId,
+        id: RequestId,
+        locks: &LockSet,
+        ticket: Option<Ticket>,
+    ) {
+        for (name, &mode) in locks {
+            self.claims.remove(name, Claim { task, request: id, mode, ticket });
         }
     }
 

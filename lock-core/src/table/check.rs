@@ -1,6 +1,7 @@
 //! The rules that a table must keep, checked whenever one is read.
 
-use super::{Claim, LockTable, fit};
+use super::claims::Claim;
+use super::{LockTable, fit};
 use crate::backend::Version;
 use crate::name::{self, LockName};
 
@@ -45,36 +46,45 @@ impl LockTable {
                 }
             }
         }
-        self.claims.iter().try_for_each(|(name, claims)| self.check_claims(name, claims))
+        self.check_claims()
     }
 
     /// No two holds conflict, but for those of tasks and their own sub-tasks.
-    fn check_claims(&self, name: &LockName, claims: &[Claim]) -> Result<(), &'static str> {
-        let strangers = |one: &Claim, other: &Claim| {
-            !one.task.contains(&other.task) && !other.task.contains(&one.task)
+    fn check_claims(&self) -> Result<(), &'static str> {
+        const CONFLICT: Result<(), &str> = Err("two holds conflict");
+        let strangers = |one: &Claim<'_>, other: &Claim<'_>| {
+            !one.task.contains(other.task) && !other.task.contains(one.task)
         };
-        let held = || claims.iter().filter(|claim| claim.ticket.is_none());
-        for up in name.above().filter_map(|up| self.claims.get(up)) {
-            for above in up.iter().filter(|claim| claim.ticket.is_none()) {
-                let clash = |claim: &Claim| {
-                    (claim.mode.is_exclusive() || above.mode.is_exclusive())
-                        && strangers(claim, above)
-                };
-                if held().any(clash) {
-                    return Err("two holds conflict");
+        let claims = &self.claims;
+        for (name, exclusive) in claims.each_exclusive() {
+            for (number, one) in exclusive.clone().filter(Claim::is_held).enumerate() {
+                let others =
+                    exclusive.clone().skip(number + 1).chain(claims.open_on(name.as_str()));
+                let above = name.above();
+                let above = above.flat_map(|up| claims.exclusive_on(up).chain(claims.open_on(up)));
+                let mut beside = others.chain(above).filter(Claim::is_held);
+                if beside.any(|other| strangers(&one, &other)) {
+                    return CONFLICT;
                 }
             }
         }
-        let tightest = held().map(|claim| claim.mode.tolerance()).min().unwrap_or(u64::MAX);
-        if tightest == u64::MAX || held().count() as u64 <= tightest {
-            return Ok(());
-        }
-        for claim in held() {
-            // What others tolerate is theirs to judge: sub-tasks may share out more widely what
-            // their ancestor holds under a limit.
-            let beside: Vec<&Claim> = held().filter(|other| strangers(claim, other)).collect();
-            if fit::slots(&beside) >= claim.mode.tolerance() {
-                return Err("two holds conflict");
+        for (name, open) in claims.each_open() {
+            let held: Vec<Claim<'_>> = open.filter(Claim::is_held).collect();
+            let mut above = name.above().flat_map(|up| claims.exclusive_on(up));
+            if above.any(|up| up.is_held() && held.iter().any(|claim| strangers(claim, &up))) {
+                return CONFLICT;
+            }
+            let tightest = held.iter().map(|claim| claim.mode.tolerance()).min();
+            if tightest.is_none_or(|tightest| held.len() as u64 <= tightest) {
+                continue;
+            }
+            for claim in &held {
+                // What others tolerate is theirs to judge: sub-tasks may share out more widely what
+                // their ancestor holds under a limit.
+                let beside = held.iter().copied().filter(|other| strangers(claim, other));
+                if fit::slots(&beside.collect::<Vec<_>>()) >= claim.mode.tolerance() {
+                    return CONFLICT;
+                }
             }
         }
         Ok(())

@@ -1,16 +1,17 @@
 //! The one test of all: would these locks fit beside those claims?
 
 use std::collections::BTreeSet;
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
-use super::{Claim, LAST, LockTable, Ticket, Waiter};
+use super::claims::{Claim, Counted, Room};
+use super::{LAST, LockTable, Ticket, Waiter};
 use crate::failpoint::{Mutant, is};
 use crate::ids::TaskId;
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
 
 /// A claim in the way, and the name that it is on.
-pub(super) type Obstacle<'t> = (&'t LockName, &'t Claim);
+pub(super) type Obstacle<'t> = (&'t LockName, Claim<'t>);
 
 impl LockTable {
     /// Visits the claims that `locks`, asked for by `task`, would not fit beside, among those that
@@ -21,32 +22,30 @@ impl LockTable {
     fn visit_obstacles<'t, B>(
         &'t self,
         task: &TaskId,
-        locks: &LockSet,
-        counts: impl Fn(&Claim) -> bool,
+        locks: &'t LockSet,
+        counted: Counted<'_>,
         mut visit: impl FnMut(Obstacle<'t>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let other = |claim: &&Claim| !claim.task.contains(task) && counts(claim);
-        if is(Mutant::NoExclusion) {
-            return ControlFlow::Continue(());
-        }
-        for (name, &mode) in
-            locks.iter().take(if is(Mutant::FirstLockOnly) { 1 } else { usize::MAX })
-        {
-            let above = name.above().filter_map(|up| self.claims.get_key_value(up));
-            let around = above.chain(self.claims_below(name));
-            for (name, claims) in around.filter(|_| !is(Mutant::NoHierarchy)) {
-                for claim in claims.iter().filter(|c| exclude(mode, c.mode)).filter(other) {
-                    visit((name, claim))?;
-                }
+        let other = |claim: &Claim<'_>| !claim.task.contains(task) && counted.includes(claim);
+        for (name, &mode) in those_looked_at(locks) {
+            let around = self.claims.around(name, mode).filter(|_| !is(Mutant::NoHierarchy));
+            for obstacle in around.filter(|(_, claim)| other(claim)) {
+                visit(obstacle)?;
             }
-            let Some((name, claims)) = self.claims.get_key_value(name) else { continue };
+            let exclusive = self.claims.exclusive_on(name.as_str()).filter(other);
             if mode.is_exclusive() {
-                for claim in claims.iter().filter(other) {
+                for claim in exclusive.chain(self.claims.open_on(name.as_str()).filter(other)) {
                     visit((name, claim))?;
                 }
                 continue;
             }
-            let beside: Vec<&Claim> = claims.iter().filter(other).collect();
+            let mut beside: Vec<Claim<'_>> = exclusive.collect();
+            if beside.is_empty()
+                && self.claims.room(name.as_str(), task, mode, counted) == Room::Yes
+            {
+                continue;
+            }
+            beside.extend(self.claims.open_on(name.as_str()).filter(other));
             for claim in without_room(beside, mode) {
                 visit((name, claim))?;
             }
@@ -58,11 +57,11 @@ impl LockTable {
     pub(super) fn obstacles<'t>(
         &'t self,
         task: &TaskId,
-        locks: &LockSet,
-        counts: impl Fn(&Claim) -> bool,
+        locks: &'t LockSet,
+        counted: Counted<'_>,
     ) -> Vec<Obstacle<'t>> {
         let mut found = Vec::new();
-        let _: ControlFlow<()> = self.visit_obstacles(task, locks, counts, |obstacle| {
+        let _: ControlFlow<()> = self.visit_obstacles(task, locks, counted, |obstacle| {
             found.push(obstacle);
             ControlFlow::Continue(())
         });
@@ -70,23 +69,12 @@ impl LockTable {
     }
 
     /// Tells whether nothing is in the way.
-    pub(super) fn fits(
-        &self,
-        task: &TaskId,
-        locks: &LockSet,
-        counts: impl Fn(&Claim) -> bool,
-    ) -> bool {
-        self.visit_obstacles(task, locks, counts, |_| ControlFlow::Break(())).is_continue()
-    }
-
-    /// The claims on names strictly below this one.
-    pub(super) fn claims_below(
-        &self,
-        name: &LockName,
-    ) -> impl Iterator<Item = (&LockName, &Vec<Claim>)> {
-        let first = [name.as_str(), "/"].concat();
-        let from = self.claims.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded));
-        from.take_while(|(below, _)| below.is_below(name))
+    pub(super) fn fits(&self, task: &TaskId, locks: &LockSet, counted: Counted<'_>) -> bool {
+        let is_full = |(name, &mode): (&LockName, &Mode)| {
+            !mode.is_exclusive() && self.claims.room(name.as_str(), task, mode, counted) == Room::No
+        };
+        !those_looked_at(locks).any(is_full)
+            && self.visit_obstacles(task, locks, counted, |_| ControlFlow::Break(())).is_continue()
     }
 
     /// What keeps a request from being granted now: the holds in its way, and the earlier waiters
@@ -97,29 +85,30 @@ impl LockTable {
     pub(super) fn in_the_way<'t>(
         &'t self,
         task: &TaskId,
-        locks: &LockSet,
+        locks: &'t LockSet,
         place: Ticket,
     ) -> Vec<Obstacle<'t>> {
         let stuck = self.overtaken(task, locks, place);
-        self.obstacles(task, locks, |claim| counts(claim, place, &stuck))
+        self.obstacles(task, locks, Counted::Ahead(place, &stuck))
     }
 
     /// Tells whether nothing is in the way now.
     fn is_free(&self, task: &TaskId, locks: &LockSet, place: Ticket) -> bool {
-        if !self.fits(task, locks, |claim| claim.ticket.is_none()) {
+        if !self.fits(task, locks, Counted::Holds) {
             return false;
         }
-        if is(Mutant::QueueJumping) {
+        if is(Mutant::QueueJumping) || self.queue.range(..place).next().is_none() {
             return true;
         }
         let stuck = self.overtaken(task, locks, place);
         if is(Mutant::PairwiseFairness) {
             let mut ahead = self.queue.range(..place).filter(|(ticket, _)| !stuck.contains(ticket));
             return ahead.all(|(one, _)| {
-                self.fits(task, locks, |claim| claim.ticket.is_none_or(|ticket| ticket == *one))
+                let pair = |claim: &Claim<'_>| claim.ticket.is_none_or(|ticket| ticket == *one);
+                self.fits(task, locks, Counted::Such(&pair))
             });
         }
-        self.fits(task, locks, |claim| counts(claim, place, &stuck))
+        self.fits(task, locks, Counted::Ahead(place, &stuck))
     }
 
     /// The waiters that do not count for a request at this place, if that matters.
@@ -130,7 +119,7 @@ impl LockTable {
         place: Ticket,
     ) -> BTreeSet<Ticket> {
         if !self.line_is_entangled(task, place)
-            || self.fits(task, locks, |claim| counts(claim, place, &BTreeSet::new()))
+            || self.fits(task, locks, Counted::Ahead(place, &BTreeSet::new()))
         {
             return BTreeSet::new();
         }
@@ -178,19 +167,15 @@ impl LockTable {
     }
 }
 
-/// Tells whether a claim counts for a request at this place in the queue.
-pub(super) fn counts(claim: &Claim, place: Ticket, overtaken: &BTreeSet<Ticket>) -> bool {
-    claim.ticket.is_none_or(|ticket| ticket < place && !overtaken.contains(&ticket))
-}
-
-/// Between a name and one above or below it: either one exclusive is enough to conflict.
-fn exclude(one: Mode, other: Mode) -> bool {
-    one.is_exclusive() || other.is_exclusive()
+/// The locks of a request that are to fit, each.
+fn those_looked_at(locks: &LockSet) -> impl Iterator<Item = (&LockName, &Mode)> {
+    let all = if is(Mutant::NoExclusion) { 0 } else { usize::MAX };
+    locks.iter().take(if is(Mutant::FirstLockOnly) { 1 } else { all })
 }
 
 /// On one name, one holder more must be tolerated by all, itself included: those in the way are
 /// the ones that do not tolerate it, or everybody if it does not tolerate them.
-fn without_room(mut beside: Vec<&Claim>, mode: Mode) -> Vec<&Claim> {
+fn without_room(mut beside: Vec<Claim<'_>>, mode: Mode) -> Vec<Claim<'_>> {
     if mode == Mode::Shared && beside.iter().all(|claim| claim.mode == Mode::Shared) {
         return Vec::new();
     }
@@ -203,8 +188,8 @@ fn without_room(mut beside: Vec<&Claim>, mode: Mode) -> Vec<&Claim> {
 
 /// How many holders these claims are: a task and its sub-tasks are one while only one of them
 /// needs the lock, and as many as its sub-tasks need otherwise.
-pub(super) fn slots(claims: &[&Claim]) -> u64 {
-    let mut tasks: Vec<&TaskId> = claims.iter().map(|claim| &claim.task).collect();
+pub(super) fn slots(claims: &[Claim<'_>]) -> u64 {
+    let mut tasks: Vec<&TaskId> = claims.iter().map(|claim| claim.task).collect();
     // The order of ids puts every task directly before all its descendants.
     tasks.sort_unstable();
     tasks.dedup();

@@ -9,6 +9,7 @@
 
 mod apply;
 mod check;
+mod claims;
 mod codec;
 mod fit;
 mod kept;
@@ -27,8 +28,9 @@ use crate::backend::Version;
 use crate::ids::{ClientId, RequestId, TaskId};
 use crate::name::LockName;
 use crate::process::{self, Process, ProcessGroup, ProcessSet};
-use crate::request::{LockSet, Mode};
+use crate::request::LockSet;
 
+use claims::Claims;
 use kept::Kept;
 
 pub use codec::TableError;
@@ -66,7 +68,7 @@ pub struct LockTable {
 
     // Derived from the above, never written.
     /// All claims on a name, held and waiting.
-    claims: BTreeMap<LockName, Vec<Claim>>,
+    claims: Claims,
     /// Where requests are: the number of the task that holds, the ticket of the waiter.
     holders: HashMap<RequestId, u64>,
     tickets: HashMap<RequestId, Ticket>,
@@ -207,16 +209,6 @@ impl Waiter {
     }
 }
 
-/// One lock of one request, held or waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
-    task: TaskId,
-    request: RequestId,
-    mode: Mode,
-    /// The place in the queue; `None`: held.
-    ticket: Option<Ticket>,
-}
-
 /// What is known of all tasks that share an outermost task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Family {
@@ -251,7 +243,7 @@ impl Site {
 
 impl Hold {
     /// The fence of one of its names.
-    fn fence_of(&self, name: &LockName) -> Version {
+    fn fence_of(&self, name: &str) -> Version {
         self.fences.get(name).copied().unwrap_or(self.fence)
     }
 
@@ -316,7 +308,7 @@ impl LockTable {
     /// The fence of each lock of a hold, if the table knows it.
     pub fn fences(&self, id: RequestId) -> Option<BTreeMap<LockName, Version>> {
         let (_, hold) = self.find_hold(id)?;
-        Some(hold.locks.keys().map(|name| (name.clone(), hold.fence_of(name))).collect())
+        Some(hold.locks.keys().map(|name| (name.clone(), hold.fence_of(name.as_str()))).collect())
     }
 
     /// The ids of everything that a client holds, waits for, or has not yet heard was freed.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::claims::{Claim, Counted};
 use super::{LockTable, Ticket};
 use crate::ids::TaskId;
 
@@ -33,14 +34,15 @@ impl LockTable {
                     continue;
                 }
                 let fits = |passed: Option<&BTreeSet<Ticket>>| {
-                    self.fits(&waiter.task, &waiter.locks, |claim| match claim.ticket {
-                        None => blocked.at_or_below(&claim.task),
+                    let such = |claim: &Claim<'_>| match claim.ticket {
+                        None => blocked.at_or_below(claim.task),
                         Some(other) => {
                             passed.is_some_and(|passed| !passed.contains(&other))
                                 && other < ticket
                                 && stuck.contains(&other)
                         }
-                    })
+                    };
+                    self.fits(&waiter.task, &waiter.locks, Counted::Such(&such))
                 };
                 let goes_on = fits(None)
                     && (!in_turn

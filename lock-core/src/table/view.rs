@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::claims::Counted;
 use super::fit::Obstacle;
 use super::{Client, LAST, LockTable, Ticket, Verdict};
 use crate::backend::Version;
@@ -348,13 +349,13 @@ impl LockTable {
             None => self.find_hold(claim.request).map_or(0, |(_, hold)| hold.since_ms()),
         };
         Blocker {
-            task: self.task_name(&claim.task),
+            task: self.task_name(claim.task),
             task_id: claim.task.clone(),
             lock: lock.clone(),
             mode: claim.mode,
             waits: claim.ticket.is_some(),
             since: time(since_ms),
-            client: Arc::new(self.client_of(&claim.task)),
+            client: Arc::new(self.client_of(claim.task)),
         }
     }
 
@@ -379,12 +380,10 @@ impl LockTable {
                 at = below; // It cannot go on before its sub-task does.
                 continue;
             }
-            let step = self
-                .obstacles(&waiter.task, &waiter.locks, |claim| claim.ticket.is_none())
-                .into_iter()
-                .find_map(|(lock, claim)| {
-                    Some((lock, claim, self.waits_in(&claim.task, stuck).next()?))
-                });
+            let step =
+                self.obstacles(&waiter.task, &waiter.locks, Counted::Holds).into_iter().find_map(
+                    |(lock, claim)| Some((lock, claim, self.waits_in(claim.task, stuck).next()?)),
+                );
             let Some((lock, claim, next)) = step else {
                 return Cycle { edges: way.into_iter().map(|(_, edge)| edge).collect() };
             };
@@ -394,7 +393,7 @@ impl LockTable {
                     task: self.task_name(&waiter.task),
                     task_id: waiter.task.clone(),
                     lock: lock.clone(),
-                    holder: self.task_name(&claim.task),
+                    holder: self.task_name(claim.task),
                     holder_id: claim.task.clone(),
                 },
             ));

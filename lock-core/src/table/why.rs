@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::fit::counts;
+use super::claims::{Claim, Counted};
 use super::view::{Blocker, ClientView, HoldView, WaiterView};
 use super::{LAST, LockTable, Ticket};
 use crate::ids::{RequestId, TaskId};
@@ -104,7 +104,7 @@ impl LockTable {
         passed: &BTreeSet<Ticket>,
     ) -> Option<Condition> {
         let one: LockSet = [(lock.clone(), mode)].into_iter().collect();
-        let in_the_way = self.obstacles(task, &one, |claim| counts(claim, LAST, passed));
+        let in_the_way = self.obstacles(task, &one, Counted::Ahead(LAST, passed));
         let blockers = self.blockers(in_the_way);
         if blockers.is_empty() {
             return None;
@@ -112,10 +112,11 @@ impl LockTable {
         // Those who came first go first, as far as anybody can tell.
         let mut gone: BTreeSet<(&TaskId, bool)> = BTreeSet::new();
         for blocker in &blockers {
-            let fits = self.fits(task, &one, |claim| {
-                counts(claim, LAST, passed)
-                    && !gone.contains(&(&claim.task, claim.ticket.is_some()))
-            });
+            let is_left = |claim: &Claim<'_>| {
+                Counted::Ahead(LAST, passed).includes(claim)
+                    && !gone.contains(&(claim.task, claim.ticket.is_some()))
+            };
+            let fits = self.fits(task, &one, Counted::Such(&is_left));
             if fits {
                 break;
             }
