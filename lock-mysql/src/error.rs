@@ -93,6 +93,9 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
             "it prepares no more statements: raise max_prepared_stmt_count there".into(),
         ),
         1114 | 1021 => (Kind::Unavailable, "it has no room left".into()),
+        // The engine refuses the statement its table, before it has done anything: the number of MySQL where
+        // InnoDB was started read-only.
+        1015 => (Kind::Unavailable, "it opens no table for writing: it may be read-only".into()),
         1290 | 1792 | 1836 | 1036 | 3989 => {
             (Kind::Unavailable, "it is read-only; it may have stopped being the primary".into())
         }

@@ -233,7 +233,11 @@ impl Instance {
     }
 
     /// Starts it again with arguments for this time alone.
-    pub(crate) fn start_again_with(&self, arguments: &[&str]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// As [`start_again`](Self::start_again).
+    pub fn start_again_with(&self, arguments: &[&str]) -> Result<(), Error> {
         let log = self.log();
         let mut server = self.command();
         server.args(arguments);

@@ -1,6 +1,7 @@
 //! Errors that a server raises for real, and what each of them means for a swap.
 
 use std::net::TcpStream;
+use std::path::Path;
 
 use lock_core::{BackendErrorKind as Kind, LockBackend, Swap, Version};
 use lock_servers::Kind as Server;
@@ -113,6 +114,44 @@ fn a_row_that_changed_since_the_snapshot_is_somebody_elses_turn() {
         });
         expect(place, swapped, Kind::Busy, &[1020], "");
         assert_eq!(backend.load().await.unwrap().version, Version(7));
+    });
+}
+
+#[test]
+fn a_server_that_was_started_to_save_what_can_be_read_is_read_only() {
+    on_own(
+        |_| vec![],
+        async |place| {
+            swap(&place.backend(), 0, "{}").await.unwrap();
+            for argument in ["--innodb-read-only", "--innodb-force-recovery=5"] {
+                println!("{argument}");
+                let process = place.instance().pid().map(|pid| format!("/proc/{pid}/exe"));
+                run_on(&mut place.connect().await, "SHUTDOWN").await;
+                let process = process.expect("it runs");
+                let gone = async || !Path::new(&process).exists();
+                until("the server has ended", gone).await;
+                place.instance().kill().unwrap();
+                place.instance().start_again_with(&[argument, "--skip-log-bin"]).unwrap();
+                let swapped = swap(&place.backend(), 1, "{}").await;
+                expect(place, swapped, Kind::Unavailable, &[1836, 1036, 1015], "read-only");
+                assert_eq!(place.backend().load().await.unwrap().version, Version(1));
+            }
+        },
+    );
+}
+
+#[test]
+fn what_does_not_fit_into_what_the_binary_log_may_gather_is_too_large() {
+    let small = |kind| match kind {
+        Server::MySql => vec!["--max-binlog-cache-size=4096".into()],
+        Server::MariaDb => vec!["--log-bin".into(), "--max-binlog-cache-size=4096".into()],
+    };
+    on_own(small, async |place| {
+        let backend = place.backend();
+        swap(&backend, 0, "{}").await.unwrap();
+        let large = format!("{{\"n\":\"{}\"}}", "x".repeat(1 << 20));
+        expect(place, swap(&backend, 1, &large).await, Kind::TooLarge, &[1197], "");
+        assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);
     });
 }
 
