@@ -46,6 +46,10 @@ impl Play {
     /// # Errors
     ///
     /// A text, when a request ends as it must not, or not at all.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, nothing more is asked for, what is held is given back, and what was written down ends amid it.
     pub async fn run(&self, locks: &Locks, recorder: &Recorder) -> Result<(), String> {
         let line = async |line: usize| {
             let mut random = Rng::with_seed(self.seed.wrapping_add(line as u64));

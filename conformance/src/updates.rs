@@ -34,6 +34,10 @@ impl Update {
     /// # Errors
     ///
     /// A text, when a lock or the file cannot be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, the lines that were not written yet are not written.
     pub async fn run(&self, locks: &Locks) -> Result<(), String> {
         let (file, mut notes) = self.open().map_err(|error| error.to_string())?;
         let mut task = locks.task(&*self.writer);

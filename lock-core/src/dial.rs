@@ -168,6 +168,10 @@ impl Addresses {
 /// # Errors
 ///
 /// The connection ends without a word.
+///
+/// # Cancel safety
+///
+/// If dropped, the connection is closed.
 pub async fn greeted(stream: TcpStream) -> io::Result<TcpStream> {
     match stream.peek(&mut [0]).await? {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a word")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lock_core::BackendError;
 use lock_core::options::{check_namespace, read_password};
 use lock_core::server::{
-    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_files, host_and_port,
+    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, host_and_port,
     without_brackets,
 };
 use sqlx::ConnectOptions;
@@ -193,7 +193,7 @@ impl MySqlOptions {
     /// renew no lease, so keep this well below the length of the leases.
     #[must_use]
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.connect_timeout = time.min(CONNECT_TIMEOUT_MAX);
+        self.connect_timeout = time;
         self
     }
 
@@ -201,8 +201,8 @@ impl MySqlOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the table, the namespace, the password file or a file of a
-    /// certificate is bad.
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the table, the namespace, the time for connecting, the
+    /// password file or a file of a certificate is bad.
     pub fn build(mut self) -> Result<MySqlBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         check_namespace(&namespace)?;
@@ -210,10 +210,11 @@ impl MySqlOptions {
         if let Some(path) = &self.password_file {
             read_password(path)?;
         }
+        let connect_timeout = check_connect_timeout("mysql", self.connect_timeout)?;
         check_files("mysql", self.ssl_files.iter().map(|(option, path)| (*option, &**path)))?;
         let store = self.describe(&table, &namespace);
         let (servers, file) = (self.servers, self.password_file);
-        Ok(MySqlBackend::new(servers, self.connect_timeout, file, table, namespace, store))
+        Ok(MySqlBackend::new(servers, connect_timeout, file, table, namespace, store))
     }
 
     fn describe(&self, table: &Table, namespace: &str) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lock_core::BackendError;
 use lock_core::options::check_namespace;
 use lock_core::server::{
-    CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_files, without_brackets,
+    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, without_brackets,
 };
 use percent_encoding::percent_decode_str;
 
@@ -184,7 +184,7 @@ impl RedisOptions {
     /// renew no lease, so keep this well below the length of the leases.
     #[must_use]
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.servers.connect_timeout = time.min(CONNECT_TIMEOUT_MAX);
+        self.servers.connect_timeout = time;
         self
     }
 
@@ -202,8 +202,8 @@ impl RedisOptions {
     ///
     /// # Errors
     ///
-    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the namespace, a password file or a file of a
-    /// certificate is bad.
+    /// [`BackendErrorKind::Misconfigured`](lock_core::BackendErrorKind::Misconfigured): the namespace, the time for
+    /// connecting, a password file or a file of a certificate is bad.
     pub fn build(mut self) -> Result<RedisBackend, BackendError> {
         let namespace = self.namespace.take().unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         check_namespace(&namespace)?;
@@ -211,6 +211,8 @@ impl RedisOptions {
         if let Some(sentinel) = &self.servers.sentinel {
             sentinel.account.current()?;
         }
+        let connect_timeout = check_connect_timeout("redis", self.servers.connect_timeout)?;
+        self.servers.connect_timeout = connect_timeout;
         check_files("redis", self.servers.tls.iter().flat_map(Files::named))?;
         let store = self.describe(&namespace);
         let rights = rights(&self.servers, self.replicas);

@@ -12,6 +12,10 @@ const PACKAGE_BYTES_MAX: u64 = 256 << 10;
 /// What has to be in each package.
 const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
+/// The workspaces beside this one: what is built of each, and where it is.
+const BESIDE: [(&str, &str); 3] =
+    [("peers", "benches/peers"), ("downstream", "examples/downstream"), ("fuzz", "fuzz")];
+
 /// Every combination of features compiles without a warning.
 pub(crate) fn features() -> Result<(), Failure> {
     need("cargo-hack")?;
@@ -99,6 +103,23 @@ pub(crate) fn packages() -> Result<(), Failure> {
         if bytes > PACKAGE_BYTES_MAX {
             return Err(format!("the package of {name} has more than {PACKAGE_BYTES_MAX} bytes"));
         }
+    }
+    Ok(())
+}
+
+/// The workspaces beside this one compile without a warning, and their dependencies come from where they may.
+pub(crate) fn beside() -> Result<(), Failure> {
+    need("cargo-deny")?;
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let config = root.join("deny.toml").display().to_string();
+    for (name, folder) in BESIDE {
+        let manifest = root.join(folder).join("Cargo.toml").display().to_string();
+        let built = target().join(name).display().to_string();
+        let clippy = ["clippy", "--all-targets", "--locked", "--manifest-path", &manifest];
+        cargo(&[&clippy[..], &["--target-dir", &built, "--", "-D", "warnings"]].concat())?;
+        // None of them is passed on to anybody, and what other crates are made of is theirs to say.
+        let deny = ["deny", "--locked", "--manifest-path", &manifest, "--config", &config];
+        cargo(&[&deny[..], &["check", "sources"]].concat())?;
     }
     Ok(())
 }

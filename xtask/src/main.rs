@@ -88,11 +88,12 @@ fn main() -> ExitCode {
             ("a crate of somebody else", &downstream::test),
         ]),
         Task::Check { quick } => {
-            let steps: [Step; 6] = [
+            let steps: [Step; 7] = [
                 ("every combination of features compiles", &check::features),
                 ("the oldest dependencies that are allowed", &check::oldest_dependencies),
                 ("documentation as docs.rs builds it", &check::documentation),
                 ("licences and sources of dependencies", &check::dependencies),
+                ("the workspaces beside this one", &check::beside),
                 ("every crate can be packaged", &check::packages),
                 ("commands of the documentation that take long", &check::commands),
             ];

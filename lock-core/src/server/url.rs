@@ -185,6 +185,20 @@ pub fn host_and_port(host: &str, port: u16, usual: u16) -> String {
     if port == usual { host } else { format!("{host}:{port}") }
 }
 
+/// How long connecting may take to a server of this scheme, if that was said otherwise than by a URL: no longer than
+/// [`CONNECT_TIMEOUT_MAX`].
+///
+/// # Errors
+///
+/// [`BackendErrorKind::Misconfigured`]: it is no time at all.
+pub fn check_connect_timeout(scheme: &str, time: Duration) -> Result<Duration, BackendError> {
+    if time.is_zero() {
+        let message = format!("cannot use the {scheme} options: their connect timeout is zero");
+        return Err(BackendError::new(BackendErrorKind::Misconfigured, message));
+    }
+    Ok(time.min(CONNECT_TIMEOUT_MAX))
+}
+
 /// Checks that the files can be opened that options of a URL of this scheme name.
 ///
 /// # Errors
@@ -207,6 +221,14 @@ pub fn check_files<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connecting_may_take_a_minute_at_most_and_some_time_at_least() {
+        let longest = check_connect_timeout("s", Duration::MAX).unwrap();
+        assert_eq!(longest, CONNECT_TIMEOUT_MAX);
+        let error = check_connect_timeout("s", Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Misconfigured, "{error}");
+    }
 
     #[test]
     fn nothing_shows_the_password() {

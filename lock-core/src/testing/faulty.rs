@@ -259,6 +259,10 @@ impl Faults {
 
     /// Makes the swaps that are under way arrive, in their order, and returns how many of them
     /// were applied: each only if the version is still what it expects.
+    ///
+    /// # Cancel safety
+    ///
+    /// If dropped, those that have not arrived yet are lost.
     pub async fn deliver_late(&self) -> usize {
         let late: Vec<_> = self.state().late.drain(..).collect();
         self.deliver(late).await
