@@ -6,7 +6,7 @@ use pollster::block_on;
 
 use crate::error::{AcquireError, HoldError, StoreError, VerifyError};
 use crate::guard::Guard;
-use crate::ids::{IdError, RequestId, TaskId};
+use crate::ids::{ClientId, IdError, RequestId, TaskId};
 use crate::locks::Locks;
 use crate::name::LockName;
 use crate::process::ProcessSet;
@@ -41,6 +41,16 @@ impl BlockingLocks {
     /// The async handle.
     pub fn as_async(&self) -> &Locks {
         &self.0
+    }
+
+    /// See [`Locks::client_id`].
+    pub fn client_id(&self) -> ClientId {
+        self.0.client_id()
+    }
+
+    /// See [`Locks::store`].
+    pub fn store(&self) -> &str {
+        self.0.store()
     }
 
     /// See [`Locks::task`].

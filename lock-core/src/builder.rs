@@ -20,6 +20,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const LEASE_MIN: Duration = Duration::from_secs(1);
 /// How long to wait for a store that does not answer, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// No lease is longer, and no store is waited for longer: a time that never ends cannot be added to another one.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The most bytes of a table, if nothing else is said.
 const TABLE_BYTES_MAX: usize = 8 << 20;
 
@@ -66,12 +68,12 @@ impl LocksBuilder {
         self
     }
 
-    /// Sets the length of the lease, 60 s by default and 1 s at least. It is renewed three times
-    /// within its length.
+    /// Sets the length of the lease, 60 s by default, 1 s at least and a year at most. It is renewed three
+    /// times within its length.
     ///
     /// The lease only matters to those who cannot see whether this process lives.
     pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease.max(LEASE_MIN));
+        self.lease = Some(lease.clamp(LEASE_MIN, TIME_MAX));
         self
     }
 
@@ -87,11 +89,11 @@ impl LocksBuilder {
         self
     }
 
-    /// Sets how long to wait for a store that does not answer, 30 s by default.
+    /// Sets how long to wait for a store that does not answer, 30 s by default and a year at most.
     ///
     /// A request waits as long as its own time limit, if that is longer.
     pub fn store_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.patience = patience.min(TIME_MAX);
         self
     }
 

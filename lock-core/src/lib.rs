@@ -33,8 +33,8 @@
 //!
 //! # A tour
 //!
-//! A service makes one [`Locks`] and clones it: it is one client of the store, with one connection and
-//! one thread, however many tasks it has. Each line of work is a [`Task`], under a name that people see
+//! A service makes one [`Locks`] and clones it: it is one client of the store, with one thread and one
+//! connection (to Redis one more while it waits), however many tasks it has. Each line of work is a [`Task`], under a name that people see
 //! when they ask who is in the way:
 //!
 //! ```
@@ -173,7 +173,11 @@ pub use ids::{ClientId, IdError, RequestId, TaskId};
 pub use locks::Locks;
 pub use memory::MemoryBackend;
 pub use name::{LockName, NameError};
+#[doc(inline)]
+pub use process::{Liveness, ProcessSet};
 pub use request::{LockSet, Mode, Request, RequestError};
 #[doc(inline)]
-pub use table::{Blocker, Cycle, Denial, Listing, Why};
+pub use table::{
+    Blocker, ClientView, Condition, Cycle, Denial, Edge, HoldView, Listing, WaiterView, Why,
+};
 pub use task::Task;

@@ -11,6 +11,9 @@ use crate::backend::{BackendError, BackendErrorKind};
 /// No password is longer; what is longer is another file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// The namespace of whoever names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// The longest namespace.
 const NAMESPACE_BYTES_MAX: usize = 255;
 
@@ -31,6 +34,23 @@ pub fn check_namespace(namespace: &str) -> Result<(), BackendError> {
     };
     let message = format!("cannot use the namespace {namespace:?}: it {what}");
     Err(BackendError::new(BackendErrorKind::Misconfigured, message))
+}
+
+/// What a store is called in messages, with its namespace if that is not the [default](DEFAULT_NAMESPACE).
+///
+/// ```
+/// use lock_core::options::in_namespace;
+///
+/// assert_eq!(in_namespace("sqlite:/locks.db", "default"), "sqlite:/locks.db");
+/// assert_eq!(in_namespace("sqlite:/locks.db", "billing"), "sqlite:/locks.db namespace billing");
+/// ```
+pub fn in_namespace(store: impl Into<String>, namespace: &str) -> String {
+    let mut store = store.into();
+    if namespace != DEFAULT_NAMESPACE {
+        store += " namespace ";
+        store += namespace;
+    }
+    store
 }
 
 /// Reads a password: the first line of a file that only its owner and group can use.

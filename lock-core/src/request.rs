@@ -143,8 +143,17 @@ impl Request {
     }
 }
 
+/// A limit of one is exclusive here too, and one of zero is the error of [`Mode::limit`].
 impl From<LockSet> for Request {
-    fn from(locks: LockSet) -> Self {
+    fn from(mut locks: LockSet) -> Self {
+        for (name, mode) in &mut locks {
+            if let Mode::Limit(holders) = *mode {
+                match Mode::limit(holders) {
+                    Ok(limit) => *mode = limit,
+                    Err(_) => return Self(Err(RequestError(Wrong::ZeroLimit(Some(name.clone()))))),
+                }
+            }
+        }
         Self(Ok(locks))
     }
 }
@@ -267,5 +276,13 @@ mod tests {
         assert!(Request::limit("a", 0).locks().unwrap_err().is_zero_limit());
         assert!(Request::from("").locks().unwrap_err().name_error().unwrap().is_empty());
         assert!(Request::from(LockSet::new()).locks().is_err());
+    }
+
+    #[test]
+    fn a_set_that_was_made_by_hand_has_no_limits_below_two() {
+        let set = |holders| LockSet::from([("a".parse().unwrap(), Mode::Limit(holders))]);
+        assert!(Request::from(set(0)).locks().unwrap_err().is_zero_limit());
+        assert_eq!(Request::from(set(1)).locks().unwrap()["a"], Mode::Exclusive);
+        assert_eq!(Request::from(set(2)).locks().unwrap()["a"], Mode::Limit(2));
     }
 }

@@ -29,6 +29,16 @@ async fn a_lock_is_held_until_it_is_given_back() {
     world.assert_empty();
 }
 
+#[tokio::test]
+async fn times_without_an_end_are_long_ones() {
+    let builder = Locks::builder(MemoryBackend::new());
+    let locks = builder.lease(Duration::MAX).store_patience(Duration::MAX).build();
+    let guard = locks.acquire_timeout("a", Duration::MAX).await.unwrap();
+    guard.verify().await.unwrap();
+    guard.release().await.unwrap();
+    locks.close().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_denial_says_who_and_where_and_the_place_in_the_queue() {
     let world = World::new();

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use lock_core::files::Audience;
+use lock_core::options::{DEFAULT_NAMESPACE, in_namespace};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,6 @@ use crate::excl::Chain;
 use crate::flock;
 use crate::folder::{Folder, misconfigured};
 use crate::place::Place;
-
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// How often in a row a directory may turn out to be another one.
 const REPLACED_MAX: usize = 5;
@@ -179,10 +178,7 @@ impl LockBackend for FileBackend {
             Some(strategy) => format!("file:{path}?strategy={strategy}"),
             None => format!("file:{path}"),
         };
-        match self.namespace.as_str() {
-            DEFAULT_NAMESPACE => store,
-            namespace => format!("{store} namespace {namespace}"),
-        }
+        in_namespace(store, &self.namespace)
     }
 
     async fn load(&self) -> Result<Snapshot, BackendError> {

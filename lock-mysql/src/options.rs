@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::BackendError;
-use lock_core::options::{check_namespace, read_password};
+use lock_core::options::{DEFAULT_NAMESPACE, check_namespace, in_namespace, read_password};
 use lock_core::server::{
     DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, host_and_port,
     without_brackets,
@@ -16,7 +16,6 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
 use crate::backend::MySqlBackend;
 use crate::table::Table;
 
-const DEFAULT_NAMESPACE: &str = "default";
 const DEFAULT_PORT: u16 = 3306;
 
 /// How to make a [`MySqlBackend`].
@@ -230,10 +229,7 @@ impl MySqlOptions {
         if !table.is_default() {
             let _ = write!(text, " table {table}");
         }
-        if namespace != DEFAULT_NAMESPACE {
-            let _ = write!(text, " namespace {namespace}");
-        }
-        text
+        in_namespace(text, namespace)
     }
 }
 

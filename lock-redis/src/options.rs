@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lock_core::BackendError;
-use lock_core::options::check_namespace;
+use lock_core::options::{DEFAULT_NAMESPACE, check_namespace, in_namespace};
 use lock_core::server::{
     DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, without_brackets,
 };
@@ -16,7 +16,6 @@ use crate::backend::RedisBackend;
 use crate::servers::{Account, Address, Files, Sentinel, Servers};
 use crate::session::Cell;
 
-const DEFAULT_NAMESPACE: &str = "default";
 const DEFAULT_PORT: u16 = 6379;
 const DEFAULT_SENTINEL_PORT: u16 = 26379;
 
@@ -240,10 +239,7 @@ impl RedisOptions {
         if let Some(socket) = &servers.socket {
             let _ = write!(text, "?socket={}", socket.display());
         }
-        if namespace != DEFAULT_NAMESPACE {
-            let _ = write!(text, " namespace {namespace}");
-        }
-        text
+        in_namespace(text, namespace)
     }
 }
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_core::files::Audience;
-use lock_core::options::check_namespace;
+use lock_core::options::{DEFAULT_NAMESPACE, check_namespace, in_namespace};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 
 use crate::cell::{Cell, judge, may_pass};
 use crate::file::{Identity, StoreFile};
-
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// Opening is tried again while somebody else makes the same store, or the files beside it.
 const OPENING_ATTEMPTS: usize = 5;
@@ -199,10 +197,7 @@ impl LockBackend for SqliteBackend {
 
     fn describe(&self) -> String {
         let path = self.file.path().display();
-        match self.namespace.as_str() {
-            DEFAULT_NAMESPACE => format!("sqlite:{path}"),
-            namespace => format!("sqlite:{path} namespace {namespace}"),
-        }
+        in_namespace(format!("sqlite:{path}"), &self.namespace)
     }
 
     async fn load(&self) -> Result<Snapshot, BackendError> {

@@ -34,6 +34,9 @@
 //! disk for a swap (two more when the log is folded into the database, about every thousand pages),
 //! hardly anything for a load.
 //!
+//! All locks of a namespace are one row that each change writes anew: what that costs beside 10 to 10,000 holds is
+//! on the front page of `lock-file`, in one table with plain files.
+//!
 //! # Looking into it
 //!
 //! `sqlite3` shows the cells:

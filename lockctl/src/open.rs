@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
+use lock_core::options::{DEFAULT_NAMESPACE, in_namespace};
 use lock_core::{AcquireError, BackendError, BackendErrorKind, LockBackend, Locks, StoreError};
 use lock_file::FileOptions;
 #[cfg(feature = "mysql")]
@@ -102,10 +103,8 @@ impl Settings {
 
     /// The store and namespace, as they are named to people.
     pub(crate) fn describe(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} namespace {namespace}", self.store),
-            None => self.store.to_string(),
-        }
+        let namespace = self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+        in_namespace(self.store.to_string(), namespace)
     }
 }
 

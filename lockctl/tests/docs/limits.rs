@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::tree::text;
 
 /// Where a limit is set, how, and the row of the page with the number as it says it.
-const LIMITS: [(&str, &str, &str, &str); 23] = [
+const LIMITS: [(&str, &str, &str, &str); 24] = [
     ("lock-core/src/name.rs", "BYTES_MAX: usize = 512;", "name of a lock", "512 bytes"),
     ("lock-core/src/options.rs", "NAMESPACE_BYTES_MAX: usize = 255;", "namespace", "255 bytes"),
     ("lock-file/src/place.rs", "NAME_BYTES_MAX: usize = 240;", "namespace", "240"),
@@ -28,7 +28,13 @@ const LIMITS: [(&str, &str, &str, &str); 23] = [
         "lock-core/src/builder.rs",
         "LEASE_MIN: Duration = Duration::from_secs(1);",
         "lease",
-        "from 1 s",
+        "1 s to a year",
+    ),
+    (
+        "lock-core/src/builder.rs",
+        "TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);",
+        "lease",
+        "1 s to a year",
     ),
     ("lock-core/src/driver/lease.rs", "RENEWALS: u32 = 3;", "renewal", "a third"),
     ("lock-core/src/driver/lease.rs", "MARGIN: u32 = 10;", "a holder is in doubt", "nine tenths"),

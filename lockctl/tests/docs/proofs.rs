@@ -37,11 +37,20 @@ fn every_rule_names_a_test() {
     assert_eq!(bare.map(|(heading, _)| heading).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// The tables of the page are followed by what shows each of their rows, by its name.
 #[test]
 fn every_row_of_the_comparison_of_stores_names_a_test_or_a_bench() {
-    let page = text(Path::new("docs/choosing-a-store.md"));
-    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
+    is_shown_row_by_row(&text(Path::new("docs/choosing-a-store.md")));
+}
+
+#[test]
+fn every_row_of_the_comparison_of_commands_names_a_test() {
+    let page = text(Path::new("docs/coming-from-flock.md"));
+    is_shown_row_by_row(page.split("## Side by side").nth(1).expect("there is such a section"));
+}
+
+/// The tables of the text are followed by what shows each of their rows, by its name.
+fn is_shown_row_by_row(text: &str) {
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
     let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
     let (proofs, claims): (Vec<_>, Vec<_>) = cells.partition(|cells| cells.len() == 2);
     let is_shown = |claim: &str| {
