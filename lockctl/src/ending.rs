@@ -12,8 +12,8 @@ use rustix::process::Signal;
 
 use crate::{
     group::stats,
-    processes::{Handle, Member, identity, members_of, wait_for},
-    strays::Strays,
+    processes::{Handle, Member, identity, members_of, raw, wait_for},
+    strays::{Stray, Strays},
 };
 
 /// The processes of some sets that are being ended.
@@ -24,6 +24,8 @@ pub(crate) struct Ending<'a> {
     spared: Vec<&'a ProcessSet>,
     strays: Strays,
     handles: BTreeMap<Process, Handle>,
+    /// The `lockctl`s that were asked: each asks what it has adopted.
+    told: BTreeSet<Process>,
 }
 
 /// How an end came about.
@@ -51,7 +53,13 @@ impl<'a> Ending<'a> {
 
     /// One that leaves alone what is of these other sets, and what they have started.
     pub(crate) fn sparing(sets: Vec<&'a ProcessSet>, spared: Vec<&'a ProcessSet>) -> Self {
-        Self { sets, spared, strays: Strays::default(), handles: BTreeMap::new() }
+        Self {
+            sets,
+            spared,
+            strays: Strays::default(),
+            handles: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// Ends all processes: TERM, KILL after the grace. Returns when they are gone.
@@ -59,10 +67,12 @@ impl<'a> Ending<'a> {
         // Whom they have started has to be known before they end.
         self.living()?;
         self.ask()?;
-        let mut asked = BTreeSet::new();
-        let ask_again = |member: &Member| {
-            // A stray whose parent has ended: nobody else asks it.
-            if member.is_orphan && asked.insert(member.process) {
+        let mut asked = self.told.clone();
+        let ask_again = |member: &Member, others: &[Member]| {
+            // A stray whose parent has ended: nobody else asks it. And a lockctl that keeps the locks of a run for
+            // longer than that lasts.
+            let is_left = member.is_supervisor && others.iter().all(|other| other.is_supervisor);
+            if (member.is_orphan || is_left) && asked.insert(member.process) {
                 return Some(Signal::TERM);
             }
             // What is stopped cannot end in peace; and one that just stops may have been continued before.
@@ -72,11 +82,11 @@ impl<'a> Ending<'a> {
             return Ok(Ended::Asked);
         }
         // A lockctl whose run is over gives back the locks by itself.
-        let kill = |member: &Member| (!member.is_supervisor).then_some(Signal::KILL);
+        let kill = |member: &Member, _: &[Member]| (!member.is_supervisor).then_some(Signal::KILL);
         if self.until_gone(GIVE_BACK_PATIENCE, kill)? {
             return Ok(Ended::Killed);
         }
-        let gone = self.until_gone(KILLED_PATIENCE, |_| Some(Signal::KILL))?;
+        let gone = self.until_gone(KILLED_PATIENCE, |_, _| Some(Signal::KILL))?;
         Ok(if gone { Ended::Killed } else { Ended::Not })
     }
 
@@ -96,7 +106,16 @@ impl<'a> Ending<'a> {
         let is_apart = |stat: &Stat| is_in(&apart, stat);
         let is_of_task = |stat: &Stat| is_in(&others, stat) && !is_apart(stat);
         let strays = self.strays.look(&all, is_of_task, is_apart);
-        living.extend(strays.into_iter().map(Member::from));
+        // A lockctl that was asked asks them itself.
+        let is_adopted = |stray: &Stray| {
+            let parent = raw(stray.process).and_then(|pid| all.get(&pid.as_raw_pid()));
+            let parent = parent.and_then(|stat| all.get(&stat.ppid)).and_then(identity);
+            parent.is_some_and(|parent| self.told.contains(&parent))
+        };
+        let strays = strays
+            .into_iter()
+            .map(|stray| Stray { is_orphan: stray.is_orphan && !is_adopted(&stray), ..stray });
+        living.extend(strays.map(Member::from));
         // What is of two sets is a supervisor if it is that of one.
         living.sort_by_key(|member| (member.process, !member.is_supervisor, member.is_orphan));
         living.dedup_by_key(|member| member.process);
@@ -115,6 +134,15 @@ impl<'a> Ending<'a> {
     /// Sends TERM to each process that nobody else passes it on to: twice might break off a cleanup.
     fn ask(&mut self) -> io::Result<()> {
         let found = self.members(&stats()?);
+        // Where CMD is over, its lockctl would end what is left in its own time, which may be shorter: that is asked
+        // here, and lockctl once it is gone.
+        for set in &found {
+            let is_over = !set.iter().any(|one| one.is_supervised);
+            let has_others = set.iter().any(|one| !one.is_supervisor);
+            let supervisors =
+                set.iter().filter(|one| one.is_supervisor && !(is_over && has_others));
+            self.told.extend(supervisors.map(|one| one.process));
+        }
         // A lockctl passes it on to CMD, and to the whole group if CMD leads it.
         let supervised: BTreeSet<Process> =
             found.iter().flatten().filter(|one| one.is_supervised).map(|one| one.process).collect();
@@ -122,7 +150,8 @@ impl<'a> Ending<'a> {
         for member in found.iter().flatten() {
             let is_passed_on = supervised.contains(&member.process)
                 || supervised.iter().any(|leader| u32::try_from(member.group) == Ok(leader.0));
-            if !is_passed_on && told.insert(member.process) {
+            let is_later = member.is_supervisor && !self.told.contains(&member.process);
+            if !is_passed_on && !is_later && told.insert(member.process) {
                 self.signal(member, Signal::TERM)?;
             }
         }
@@ -133,14 +162,14 @@ impl<'a> Ending<'a> {
     fn until_gone(
         &mut self,
         limit: Duration,
-        mut signal: impl FnMut(&Member) -> Option<Signal>,
+        mut signal: impl FnMut(&Member, &[Member]) -> Option<Signal>,
     ) -> io::Result<bool> {
         let begin = Instant::now();
         let mut seen_gone = false;
         loop {
             let living = self.living()?;
             for member in &living {
-                if let Some(signal) = signal(member) {
+                if let Some(signal) = signal(member, &living) {
                     self.signal(member, signal)?;
                 }
             }

@@ -5,7 +5,7 @@ use std::{
     process::{ExitCode, ExitStatus},
 };
 
-use rustix::process::{Resource, Rlimit, WaitStatus, setrlimit};
+use rustix::process::{Resource, Rlimit, WaitStatus, getpid, setrlimit};
 use signal_hook::low_level::emulate_default_handler;
 
 /// How `lockctl` ends.
@@ -62,8 +62,11 @@ impl Exit {
             // The core of interest is CMD's, not this one; where the limit cannot be set, one file more is no harm.
             let none = Rlimit { current: Some(0), maximum: Some(0) };
             let _ = setrlimit(Resource::Core, none);
-            // It fails for a signal that it does not know, such as a real-time one: then the status below tells.
-            let _ = emulate_default_handler(signal);
+            // The first process of a container cannot end so, since the kernel spares it what it sends itself. And it
+            // fails for a signal that it does not know, such as a real-time one: then the status below tells.
+            if !getpid().is_init() {
+                let _ = emulate_default_handler(signal);
+            }
         }
         ExitCode::from(self.code())
     }

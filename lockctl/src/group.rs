@@ -96,14 +96,20 @@ impl Group {
 
     /// Sends a signal to all processes of the run; those that are gone meanwhile do not matter.
     ///
+    /// Fails, after all others have got it, if one may not be signalled.
+    ///
     /// While the child was not reaped, nobody else can have its id, nor that of its group.
     pub(crate) fn signal_all(self, signal: Signal, is_reaped: bool) -> io::Result<()> {
         if self.grouping == Grouping::Own && !is_reaped {
-            let _ = kill_process_group(self.child, signal);
-            return Ok(());
+            return match kill_process_group(self.child, signal) {
+                // None of them may be signalled.
+                Err(error @ Errno::PERM) => Err(error.into()),
+                _ => Ok(()),
+            };
         }
         // Each by itself, until a look finds nobody new: one may have forked before it heard.
         let mut told = BTreeSet::new();
+        let mut denied = Ok(());
         for _ in 0..LOOKS_MAX {
             let alive = self.scan()?.alive;
             let new: Vec<Process> = alive.into_iter().filter(|one| told.insert(*one)).collect();
@@ -111,11 +117,10 @@ impl Group {
                 break;
             }
             for handle in new.into_iter().filter_map(|one| Handle::open(one).ok().flatten()) {
-                // Whoever may not be signalled cannot be ended by us.
-                let _ = handle.signal(signal);
+                denied = handle.signal(signal).and(denied);
             }
         }
-        Ok(())
+        denied
     }
 
     /// Looks for what the run has started and left the group.
@@ -168,6 +173,10 @@ impl Group {
             return false;
         }
         match self.grouping {
+            // Where the leader is gone, the group may be that of one who got its id, and is gone as well.
+            Grouping::Own if !all.contains_key(&child) => {
+                stat.pgrp == group && descends(stat, getpid(), all)
+            }
             Grouping::Own => stat.pgrp == group,
             Grouping::Terminal => {
                 (stat.pgrp == group || is_of_child) && descends(stat, getpid(), all)

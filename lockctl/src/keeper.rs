@@ -28,6 +28,8 @@ use crate::{
 
 /// How often the reason for waiting is looked up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the parent of who waits for a shorter time is looked for, at the least.
+const LOOK_FOR_PARENT: Duration = Duration::from_secs(5);
 /// How long a store is asked about a lease that runs out, before the run is ended for it.
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// How often it is asked meanwhile.
@@ -194,9 +196,13 @@ async fn acquire(
 ) -> Result<Guard, AcquireError> {
     let Asking { request, note, patience } = asking;
     let began = time::Instant::now();
-    // To look for the parent asks the store too, so it counts as waiting.
+    // To look for the parent asks the store too, so it counts as waiting; but whoever wants to wait for nobody has to
+    // be told apart from its parent all the same.
     let parent = match patience {
-        Patience::For(limit) => time::timeout(limit, kin.parent(locks)).await.unwrap_or(Ok(None)),
+        Patience::For(limit) => {
+            let parent = time::timeout(limit.max(LOOK_FOR_PARENT), kin.parent(locks));
+            parent.await.unwrap_or_else(|_| Ok(kin.told()))
+        }
         Patience::None | Patience::Endless => kin.parent(locks).await,
     };
     if let Some(parent) = parent? {

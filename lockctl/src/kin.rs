@@ -34,6 +34,11 @@ impl Kin {
         Self { told, ancestors: std::iter::once(process).chain(process.ancestors()).collect() }
     }
 
+    /// The task that it runs under, as far as its environment tells.
+    pub(crate) fn told(&self) -> Option<TaskId> {
+        self.told.clone()
+    }
+
     /// The task that it runs under, if there is one.
     ///
     /// The environment is older than a lock that the script has acquired since, and where `sudo` cleaned it, it says

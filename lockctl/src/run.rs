@@ -142,8 +142,10 @@ fn under_locks(options: &cli::Run, settings: &Settings) -> Result<Exit, RunError
     let over = shim
         .start(&environment(&task, &guard, settings))
         .and_then(|started| supervise::until_end(started, &events, &watch));
-    let was_asked = over.as_ref().is_ok_and(|over| over.was_asked);
-    if let Some(least) = options.at_least.filter(|_| !was_asked) {
+    // For a job that was done too soon: not for one that was never begun, or is no longer under its locks.
+    let is_done =
+        over.as_ref().is_ok_and(|over| !over.was_asked && !matches!(over.exit, Exit::Lost));
+    if let Some(least) = options.at_least.filter(|_| is_done) {
         linger(held_since.checked_add(least), &events);
     }
     let status = over.as_ref().map_or_else(|error| error.exit().code(), |over| over.exit.code());

@@ -39,7 +39,8 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(50);
 /// How late at most, for a process of the run whose parent is alive and not of the run.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long after a signal an end of CMD counts as its answer; later, CMD has survived the signal.
+/// How long after a signal an end of CMD counts as its answer; later, CMD has survived the signal. A TERM is an order,
+/// however long it takes to clean up.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The signals by which somebody who is done with a run says so.
@@ -125,14 +126,16 @@ pub(crate) fn until_end(
         went_on: false,
         is_held_back: false,
         asked: None,
+        is_ordered: false,
         was_asked: false,
+        is_denial_said: false,
         look_again: LOOK_AGAIN_MIN,
         strays: None,
         asked_strays: BTreeSet::new(),
     };
     while !run.is_over() {
         // Who was asked to end and is stopped again by its terminal could not end.
-        let stops = |signal: Signal| signal == Signal::TSTP || !run.is_asked();
+        let stops = |signal: Signal| signal == Signal::TSTP || !run.was_asked_lately();
         if run.stopped_by.is_some_and(stops) {
             run.stopped_by = None;
             run.stop_with_it(events);
@@ -155,6 +158,7 @@ pub(crate) fn until_end(
     run.result()
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one run")]
 struct Run<'a> {
     started: Started,
     group: Group,
@@ -169,8 +173,12 @@ struct Run<'a> {
     is_held_back: bool,
     /// When somebody asked the run to end.
     asked: Option<Instant>,
+    /// Whether that was an order.
+    is_ordered: bool,
     /// Whether CMD's end was the answer to that, or came before.
     was_asked: bool,
+    /// Whether it was said that processes of the run may not be signalled.
+    is_denial_said: bool,
     look_again: Duration,
     /// What left the group, from when the run is asked to end: it keeps the locks as well then.
     strays: Option<Strays>,
@@ -204,6 +212,7 @@ impl Run<'_> {
                 let Some(signal) = received.signal else { return };
                 if TO_END.contains(&signal) {
                     self.asked = Some(Instant::now());
+                    self.is_ordered |= signal == Signal::TERM;
                     self.look_for_strays();
                 }
                 if signal == Signal::CONT && self.ended.is_none() && self.holds_back() {
@@ -384,6 +393,10 @@ impl Run<'_> {
     }
 
     fn is_asked(&self) -> bool {
+        self.is_ordered || self.was_asked_lately()
+    }
+
+    fn was_asked_lately(&self) -> bool {
         self.asked.is_some_and(|asked| asked.elapsed() <= ANSWER)
     }
 
@@ -404,9 +417,16 @@ impl Run<'_> {
         lingering.into_iter().chain(kill).chain(held_back).min()
     }
 
-    fn signal_all(&self, signal: Signal) {
-        if let Err(error) = self.group.signal_all(signal, self.ended.is_some()) {
-            self.say_hidden(&error);
+    fn signal_all(&mut self, signal: Signal) {
+        match self.group.signal_all(signal, self.ended.is_some()) {
+            Ok(()) => {}
+            // As CMD is if it is `sudo`. It is asked again and again, and said once.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                if !std::mem::replace(&mut self.is_denial_said, true) {
+                    say_denied(self.watch.name, self.started.pid(), &error);
+                }
+            }
+            Err(error) => self.say_hidden(&error),
         }
     }
 
@@ -436,6 +456,14 @@ fn say_lingering(name: &str, pids: &[Pid], is_ending: bool) {
         if is_ending { "they are killed if they do not end" } else { "keeping its locks" };
     notice::say(format_args!(
         "{name} ended, but processes that it started still run (pid {pids}{more}): {outlook}"
+    ));
+}
+
+fn say_denied(name: &str, child: Pid, error: &io::Error) {
+    let pid = child.as_raw_pid();
+    notice::say(format_args!(
+        "cannot end {name}, whose processes are another user's ({error}): it goes on, also without its locks; as root, \
+         end process {pid} and what it started"
     ));
 }
 

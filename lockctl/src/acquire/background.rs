@@ -4,16 +4,15 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     sync::mpsc::{self, Receiver, Sender},
     thread,
     time::Duration,
 };
 
-use lock_core::{
-    Guard, LockSet,
-    process::{Process, ProcessSet},
-};
+use lock_core::{Guard, LockSet, process::Process};
 use rustix::{
+    fs::OFlags,
     process::{Signal, setsid},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
@@ -48,7 +47,9 @@ pub(crate) fn keep(options: &cli::Acquire, since: u64, settings: &Settings) -> E
 
 /// What the process does at the end.
 struct Kept<'a> {
-    holder: ProcessSet,
+    /// What people call the task.
+    name: String,
+    holder: Process,
     on_lost: OnLost,
     kill_grace: Duration,
     events: &'a Receiver<Event>,
@@ -97,7 +98,13 @@ fn keep_for(
         kill_grace,
         journal: settings.journal(asking.quiet),
     };
-    let kept = Kept { holder: only(holder), on_lost: options.on_lost, kill_grace, events: &events };
+    let kept = Kept {
+        name: plan.task.clone(),
+        holder,
+        on_lost: options.on_lost,
+        kill_grace,
+        events: &events,
+    };
     let keeper = Keeper::start(plan, sender).map_err(failed("start a thread"))?;
     let granted = wait_for_locks(&events, &locks, asking, settings)
         .and_then(|guard| report(&guard).map_err(|_| Exit::Status(0)));
@@ -170,14 +177,35 @@ impl Kept<'_> {
         loop {
             match self.events.recv() {
                 Ok(Event::Signal(received)) if received.signal == Some(RELEASE) => return,
-                Ok(Event::EndRun(_)) if self.on_lost == OnLost::Kill => {
-                    // Whoever could not be ended keeps the rest from being told: there is nobody to tell.
-                    let _ = Ending::new(vec![&self.holder]).end(self.kill_grace);
+                Ok(Event::EndRun(why)) if self.on_lost == OnLost::Kill => {
+                    let said = self.tell(&format!("ending {}: {why}", self.name));
+                    // Nobody else can be told that something could not be ended.
+                    if let Err(error) = Ending::new(vec![&only(self.holder)]).end(self.kill_grace)
+                        && said.is_ok()
+                    {
+                        let _ = self.tell(&format!("cannot end {}: {error}", self.name));
+                    }
                 }
                 Ok(Event::Ended) | Err(_) => return,
                 Ok(_) => {}
             }
         }
+    }
+}
+
+impl Kept<'_> {
+    /// Says something where the holder says what goes wrong: what was ours for that is let go.
+    fn tell(&self, text: &str) -> io::Result<()> {
+        let Process(pid, _) = self.holder;
+        // The end of a terminal is not to be that of this process, nor is a pipe to be waited for.
+        let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
+        let mut options = OpenOptions::new();
+        options.append(true).custom_flags(flags.bits().cast_signed());
+        let mut stderr = options.open(format!("/proc/{pid}/fd/2"))?;
+        if Process::find(pid) != Some(self.holder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        writeln!(stderr, "lockctl: {text}")
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) use url::ServerUrl;
 pub(crate) use url::Store;
 use url::UrlError;
 
+use rustix::process::{Uid, geteuid};
+
 use crate::history::{self, JournalPlace};
 
 /// The variable that names a store.
@@ -113,13 +115,13 @@ pub(crate) enum SettingsError {
     NoHome,
     /// Under sudo nobody chose a store.
     #[error(
-        "under sudo it is not clear whose store is meant: root's own ({root_store}) excludes nobody \
+        "under sudo it is not clear whose store is meant: this user's own ({store}) excludes nobody \
          who uses the store of user {user}; pass --store, set {STORE_VARIABLE} or write {}",
         config.display()
     )]
     Sudo {
-        /// The store that root would get.
-        root_store: Store,
+        /// The store that is the default of the user who this runs as.
+        store: Store,
         /// The user who called sudo.
         user: String,
         /// The system's configuration file.
@@ -139,8 +141,8 @@ pub(crate) enum SettingsError {
 pub(crate) struct Surroundings<'a> {
     /// A variable of the environment.
     pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
-    /// Whether the effective user is root.
-    pub(crate) is_root: bool,
+    /// The effective user.
+    pub(crate) user: Uid,
     /// The system's configuration file.
     pub(crate) system_config: &'a Path,
     /// The working directory.
@@ -152,7 +154,7 @@ impl Surroundings<'static> {
     pub(crate) fn of_process() -> Self {
         Surroundings {
             variable: &|name| env::var_os(name),
-            is_root: rustix::process::geteuid().is_root(),
+            user: geteuid(),
             system_config: Path::new("/etc/lockctl.toml"),
             working_dir: &env::current_dir,
         }
@@ -283,22 +285,20 @@ impl Surroundings<'_> {
     }
 
     fn default_store(&self) -> Result<Store, SettingsError> {
-        if !self.is_root {
-            let dir =
-                self.user_dir("XDG_STATE_HOME", ".local/state").ok_or(SettingsError::NoHome)?;
-            return Ok(Store::Sqlite(dir.join("lockctl/locks.db")));
-        }
-        let root_store = Store::Sqlite("/var/lib/lockctl/locks.db".into());
-        match (self.variable)("SUDO_UID") {
-            Some(uid) if uid != "0" => {
-                let user = (self.variable)("SUDO_USER").unwrap_or(uid);
-                Err(SettingsError::Sudo {
-                    root_store,
-                    user: user.to_string_lossy().into_owned(),
-                    config: self.system_config.to_owned(),
-                })
-            }
-            _ => Ok(root_store),
+        let dir = if self.user.is_root() {
+            "/var/lib".into()
+        } else {
+            self.user_dir("XDG_STATE_HOME", ".local/state").ok_or(SettingsError::NoHome)?
+        };
+        let store = Store::Sqlite(dir.join("lockctl/locks.db"));
+        let own = self.user.as_raw().to_string();
+        match (self.variable)("SUDO_UID").filter(|uid| !uid.is_empty() && *uid != *own) {
+            Some(uid) => Err(SettingsError::Sudo {
+                store,
+                user: (self.variable)("SUDO_USER").unwrap_or(uid).to_string_lossy().into_owned(),
+                config: self.system_config.to_owned(),
+            }),
+            None => Ok(store),
         }
     }
 
@@ -324,7 +324,7 @@ impl Surroundings<'_> {
             }
             Store::Mysql(_) | Store::Redis(_) => {}
         }
-        let dir = if self.is_root {
+        let dir = if self.user.is_root() {
             Some("/var/lib".into())
         } else {
             self.user_dir("XDG_STATE_HOME", ".local/state")

@@ -8,7 +8,7 @@ use super::*;
 struct World {
     dir: tempfile::TempDir,
     variables: HashMap<String, OsString>,
-    is_root: bool,
+    user: u32,
 }
 
 impl World {
@@ -16,7 +16,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let variables = HashMap::from([("HOME".to_owned(), dir.path().join("home").into())]);
         fs::create_dir_all(dir.path().join("home/.config")).unwrap();
-        World { dir, variables, is_root: false }
+        World { dir, variables, user: 1000 }
     }
 
     fn set(mut self, name: &str, value: impl Into<OsString>) -> Self {
@@ -24,8 +24,12 @@ impl World {
         self
     }
 
-    fn root(mut self) -> Self {
-        self.is_root = true;
+    fn root(self) -> Self {
+        self.user(0)
+    }
+
+    fn user(mut self, user: u32) -> Self {
+        self.user = user;
         self
     }
 
@@ -40,7 +44,7 @@ impl World {
             None,
             &Surroundings {
                 variable: &|name| self.variables.get(name).cloned(),
-                is_root: self.is_root,
+                user: Uid::from_raw(self.user),
                 system_config: &self.dir.path().join("system.toml"),
                 working_dir: &|| Ok("/base".into()),
             },
@@ -112,6 +116,13 @@ fn under_sudo_the_store_has_to_be_chosen() {
     assert_eq!(by_root.store(None), "sqlite:/var/lib/lockctl/locks.db");
     let back_to_a_user = World::new().set("SUDO_UID", "1000");
     assert!(back_to_a_user.find(None).is_ok());
+    // Whoever becomes another user excludes nobody either, also root.
+    for uid in ["0", "1000"] {
+        let another = World::new().user(65534).set("SUDO_UID", uid).set("SUDO_USER", "ann");
+        let error = another.find(None).unwrap_err().to_string();
+        assert!(error.contains("ann") && error.contains("home/.local/state"), "{error}");
+        assert_eq!(another.store(Some("sqlite:/l")), "sqlite:/l");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 
 use lock_core::{LockBackend, Locks, StoreError, Version, table::Listing};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH},
     iterator::Signals,
     low_level::emulate_default_handler,
 };
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
 /// Tells of signals, from a thread of its own; those that were ignored stay ignored.
 fn listen(on_terminal: bool, events: UnboundedSender<Happens>) -> io::Result<()> {
     let ignored = ignored_at_start()?;
-    let more: &[i32] = if on_terminal { &[SIGWINCH, SIGTSTP] } else { &[] };
+    let more: &[i32] = if on_terminal { &[SIGWINCH, SIGTSTP, SIGQUIT] } else { &[] };
     let wanted = [SIGHUP, SIGINT, SIGTERM].iter().chain(more);
     let wanted = wanted.filter(|signal| ignored & (1 << (**signal - 1)) == 0);
     let mut signals = Signals::new(wanted)?;

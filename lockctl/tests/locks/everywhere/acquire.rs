@@ -288,6 +288,7 @@ fn a_loss_ends_the_script_if_it_wants_that_and_no_release_does() {
     assert_eq!(run.wait().to_string(), "signal: 15 (SIGTERM)");
     poll("what it ran is dead too", || is_dead(command).then_some(()));
     assert!(!run.out().contains("went on"));
+    assert!(run.err().contains("lockctl: ending script: "), "{}", run.err());
     scene.assert_free();
 }
 

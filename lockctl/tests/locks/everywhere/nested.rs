@@ -30,6 +30,16 @@ fn the_command_learns_its_task_and_a_fence_that_rises() {
 }
 
 #[test]
+fn a_nested_run_that_waits_for_nobody_is_not_blocked_by_its_own() {
+    let scene = Scene::new();
+    let script = r#""$LOCKCTL" run --wait 0 -l one -- echo told
+        env -u LOCKCTL_TASK_ID "$LOCKCTL" run --wait 0 -l one -- echo found"#;
+    let output = scene.script("--task outer -l one", script);
+    assert_eq!(stdout(&output), "told\nfound\n", "{}", stderr(&output));
+    scene.assert_free();
+}
+
+#[test]
 fn a_nested_run_is_not_blocked_by_its_own_and_is_a_task_below() {
     let scene = Scene::new();
     let script = r#"echo "$LOCKCTL_TASK_ID $LOCKCTL_FENCE"

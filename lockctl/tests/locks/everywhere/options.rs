@@ -101,6 +101,17 @@ fn at_least_keeps_the_locks_after_the_command() {
 }
 
 #[test]
+fn at_least_keeps_nothing_for_a_command_that_was_not_begun_or_has_lost_its_locks() {
+    let scene = Scene::new();
+    scene.assert_ends("run -l one --at-least 1h -- ./there-is-none", 127);
+    scene.assert_free();
+    let mut run = scene.hold("--task job -l one --at-least 1h");
+    scene.assert_ends("release --task job", 0);
+    assert_eq!(run.wait().code(), Some(74));
+    scene.assert_free();
+}
+
+#[test]
 fn without_a_name_a_task_is_called_by_its_command() {
     let scene = Scene::new();
     let mut run = scene.hold("-l one");

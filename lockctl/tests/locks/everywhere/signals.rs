@@ -5,9 +5,22 @@ use std::os::unix::process::ExitStatusExt;
 use rustix::process::Signal;
 
 use crate::{
-    scene::Scene,
-    world::{is_dead, poll, state},
+    scene::{Scene, has_pid_namespaces},
+    world::{LOCKCTL, is_dead, poll, state, stderr},
 };
+
+#[test]
+fn the_first_process_of_a_container_tells_a_signal_by_its_status() {
+    if !has_pid_namespaces() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut container = scene.world.program("unshare");
+    container.args(["--pid", "--fork", "--mount-proc", LOCKCTL, "run", "-l", "one", "--"]);
+    let output = container.args(["sh", "-c", "kill -TERM $$"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+    scene.assert_free();
+}
 
 const ASKING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 

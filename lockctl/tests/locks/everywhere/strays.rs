@@ -7,14 +7,18 @@ use crate::{
     world::{content, is_dead, poll, stderr, stdout},
 };
 
-/// Tells its pid; when asked to end it takes its time, and notes that it has ended.
+/// Tells its pid; notes each time that it is asked to end, takes its time, and notes that it has ended.
 const WORKER: &str = r"
     cat >worker <<'END'
-    trap 'sleep 0.3; echo cleaned >>asked; exit' TERM
+    trap 'echo asked >>asked; is_asked=1' TERM
     echo $$
-    while :; do sleep 0.02; done
+    until [ $is_asked ]; do sleep 0.02; done
+    sleep 0.5
+    echo cleaned >>asked
 END
 ";
+/// What it notes if it is asked once.
+const CLEANED: &str = "asked\ncleaned\n";
 /// Tells its pid; ends only when it is killed.
 const STUBBORN: &str = r"
     cat >worker <<'END'
@@ -54,8 +58,8 @@ fn kill_asks_them_when_their_parent_has_ended_and_frees_nothing_before() {
         assert!(stdout(&output).starts_with("victim: ended ("), "{script}: {}", stdout(&output));
         assert_eq!(stderr(&output), "", "{script}");
         assert!(is_dead(worker), "{script}");
-        assert_eq!((next.line(0), next.line(1)), ("cleaned".into(), "granted".into()), "{script}");
-        assert_eq!(content(&scene.path("asked")), "cleaned\n", "it is asked once: {script}");
+        assert_eq!((next.line(1), next.line(2)), ("cleaned".into(), "granted".into()), "{script}");
+        assert_eq!(content(&scene.path("asked")), CLEANED, "it is asked once: {script}");
         victim.wait();
         next.end();
         scene.assert_free();
@@ -117,8 +121,35 @@ fn a_run_that_is_asked_to_end_asks_them_and_keeps_its_locks_until_they_are_gone(
     run.signal(Signal::TERM);
     assert_eq!(run.wait().to_string(), "signal: 15 (SIGTERM)");
     assert!(is_dead(worker));
-    assert_eq!((next.line(0), next.line(1)), ("cleaned".into(), "granted".into()));
+    assert_eq!((next.line(1), next.line(2)), ("cleaned".into(), "granted".into()));
     next.end();
+    scene.assert_free();
+}
+
+#[test]
+fn so_does_one_whose_command_takes_long_to_clean_up() {
+    let scene = Scene::new();
+    let script = "trap 'sleep 11; exit 0' TERM; setsid sh worker & while :; do sleep 0.02; done";
+    let (mut run, worker) = start(&scene, "", WORKER, script);
+    let mut next = next(&scene);
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait().code(), Some(0));
+    assert!(is_dead(worker));
+    assert_eq!((next.line(1), next.line(2)), ("cleaned".into(), "granted".into()));
+    next.end();
+    scene.assert_free();
+}
+
+#[test]
+fn kill_gives_its_own_grace_to_what_the_command_has_left() {
+    let scene = Scene::new();
+    let (mut victim, worker) = start(&scene, "--kill-grace 100ms", WORKER, "sh worker & exit 3");
+    victim.says("victim ended, but processes that it started still run");
+    let output = scene.output("kill --task victim --grace 1m");
+    assert!(stdout(&output).starts_with("victim: ended ("), "{}", stdout(&output));
+    assert!(is_dead(worker));
+    assert_eq!(content(&scene.path("asked")), CLEANED, "it is asked once, and not killed");
+    assert_eq!(victim.wait().code(), Some(3));
     scene.assert_free();
 }
 

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Signal, kill_process};
+
 use super::users::Users;
 use crate::{
     scene::{Running, Scene},
@@ -74,12 +76,33 @@ fn an_acquire_without_a_process_or_thread_to_be_had_holds_nothing() {
     poll("its end frees the lock", || users.list().is_empty().then_some(()));
 }
 
+/// A program by which everybody becomes another user.
+fn as_root(users: &Users) -> PathBuf {
+    let path = users.scene.path("as-root");
+    let script = "install -m 4755 \"$(command -v setpriv)\" \"$0\"";
+    assert!(Command::new("sh").args(["-c", script]).arg(&path).status().unwrap().success());
+    path
+}
+
+#[test]
+fn what_became_another_users_outlives_its_lost_locks_and_that_is_said() {
+    let Some(users) = Users::new() else { return };
+    let script = r#"exec "$0" --reuid 0 --regid 0 --clear-groups sh -c 'echo $$; exec sleep 600'"#;
+    let mut run = users.member(1001, "run --task job -l one --kill-grace 200ms -- sh -c");
+    let mut run = users.scene.start(run.arg(script).arg(as_root(&users)));
+    let roots = run.pid_line(0);
+    users.by_root("release --task job", 0);
+    run.says("cannot end job, whose processes are another user's (");
+    assert!(!is_dead(roots));
+    kill_process(roots, Signal::KILL).unwrap();
+    assert_eq!(run.wait().code(), Some(74));
+    assert_eq!(run.err().matches("cannot end").count(), 1, "it is said once: {}", run.err());
+}
+
 #[test]
 fn what_became_another_users_while_it_was_asked_to_end_keeps_the_locks() {
     let Some(users) = Users::new() else { return };
-    let as_root = users.scene.path("as-root");
-    let script = "install -m 4755 \"$(command -v setpriv)\" \"$0\"";
-    assert!(Command::new("sh").args(["-c", script]).arg(&as_root).status().unwrap().success());
+    let as_root = as_root(&users);
     // It stops, so that `kill` has to signal it at once; a living process of root's could only be killed.
     let script = r#"trap '"$0" --reuid 0 sh -c "echo \$\$; kill -STOP \$\$"; exit' TERM
         echo $$; while :; do sleep 0.02; done"#;

@@ -88,6 +88,20 @@ fn watch_can_be_stopped_and_continued() {
 }
 
 #[test]
+fn whatever_key_ends_watch_the_terminal_is_as_before() {
+    let scene = Scene::new();
+    let Some(tmux) = Tmux::new(&scene, 80, 24) else { return };
+    for (key, status) in [("C-c", 130), ("C-\\", 131)] {
+        tmux.enter("clear; \"$LOCKCTL\" watch");
+        tmux.shows("nothing is held");
+        tmux.key(key);
+        tmux.until("the shell is back", |screen| !screen.contains("nothing is held"));
+        tmux.enter("echo rc=$?");
+        tmux.shows(&format!("echo rc=$?\nrc={status}"));
+    }
+}
+
+#[test]
 fn watch_goes_on_while_the_store_cannot_be_used() {
     let scene = Scene::new();
     let Some(tmux) = Tmux::new(&scene, 80, 24) else { return };
