@@ -51,6 +51,11 @@ pub(crate) fn is_timeout(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 3024)
 }
 
+/// Whether a lock on the row or the table was waited for in vain.
+pub(crate) fn is_lock_wait(error: &sqlx::Error) -> bool {
+    server_error(error).is_some_and(|error| error.number() == 1205)
+}
+
 /// Whether a function of the server cannot be used in the state that it is in.
 pub(crate) fn is_not_to_be_called(error: &sqlx::Error) -> bool {
     server_error(error).is_some_and(|error| error.number() == 1123)
@@ -140,8 +145,9 @@ fn judge(doing: Doing, number: u16, site: &Site<'_>) -> (Kind, Option<String>) {
             Kind::Misconfigured,
             "its binary log cannot record the change: set binlog_format=ROW there".into(),
         ),
-        // Larger than a packet, than a column, than a row of the log, than what may wait to be logged.
-        1153 | 1406 | 1118 | 1534 | 1197 | 1705 => return (Kind::TooLarge, None),
+        1534 => (Kind::Unavailable, "its binary log cannot be written".into()),
+        // Larger than a packet, than a column, than a row, than what may wait to be logged.
+        1153 | 1406 | 1118 | 1197 | 1705 => return (Kind::TooLarge, None),
         // Shutdown, a commit that failed or was cut short, a statement that was killed.
         _ => return (doing.unclear(), None),
     };
@@ -167,6 +173,14 @@ fn judge_other(doing: Doing, site: &Site<'_>, error: &sqlx::Error) -> (Kind, Opt
             ),
         ),
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => (Kind::Misconfigured, None),
+        // It has no other form for that.
+        sqlx::Error::Protocol(why)
+            if doing == Doing::Connecting && why.contains("authentication plugin") =>
+        {
+            let advice = "this client cannot log in so: give this user mysql_native_password, \
+                          caching_sha2_password or sha256_password";
+            (Kind::Misconfigured, Some(advice.into()))
+        }
         sqlx::Error::Io(error) => match bad_certificate(error) {
             Some(advice) => (Kind::Misconfigured, Some(advice)),
             None => (doing.unclear(), None),

@@ -108,7 +108,7 @@ pub enum FenceError {
 /// # Errors
 ///
 /// [`FenceError::Refused`] when it has written no row. [`FenceError::NotFenced`] when the condition
-/// compares no column by `<=` that the statement sets, or has an alternative to that (`OR`): nothing is
+/// compares no column by `<=` that the statement sets, or has an alternative to that (`OR`, `NOT`): nothing is
 /// sent then. That finds the usual mistakes and is no proof, for the statement is not parsed as the
 /// server does it. [`FenceError::Sql`] when the database fails.
 ///
@@ -138,9 +138,10 @@ pub async fn update<'e>(
 /// It knows no more of SQL than it takes to see the usual mistakes.
 fn is_fenced(sql: &str) -> bool {
     let mut sql = sql.to_ascii_lowercase().replace('`', "").replace("<=", " <eq ");
-    for sign in ["(", ")", ",", "=", "||"] {
+    for sign in ["(", ")", ",", "=", "||", "!"] {
         sql = sql.replace(sign, &format!(" {sign} "));
     }
+    sql = sql.replace("!  =", "<>");
     let words: Vec<&str> = sql.split_whitespace().collect();
     let Some(index) = words.iter().position(|word| *word == "where") else { return false };
     let (set, condition) = words.split_at(index);
@@ -157,15 +158,17 @@ fn is_fenced(sql: &str) -> bool {
     for (at, word) in condition.iter().enumerate() {
         let innermost = open.len() - 1;
         match *word {
-            "(" => open.push((false, false)),
+            "(" => open.push((matches!(condition[at - 1], "not" | "!"), false)),
             ")" if innermost > 0 && open[innermost] == (true, true) => return false,
             ")" if innermost > 0 => {
                 open[innermost - 1].1 |= open[innermost].1;
                 open.pop();
             }
+            "not" | "!" if condition.get(at + 2) == Some(&"<eq") => open[innermost].0 = true,
             "or" | "xor" | "||" => open[innermost].0 = true,
             "<eq" if condition.get(at + 1).is_some_and(|next| !next.starts_with('>')) => {
-                open[innermost].1 |= is_set(&name(condition[at - 1]));
+                let column = name(condition[at - 1]);
+                open[innermost].1 |= is_set(&column) && name(condition[at + 1]) != column;
             }
             _ => {}
         }
@@ -183,6 +186,8 @@ mod tests {
             "UPDATE t SET a = ?, fence = ? WHERE id = ? AND fence <= ?",
             "update `t` set `fence`=? where(`fence`<=?)and id=?",
             "UPDATE t SET fence = ? WHERE (id = ? OR (name = ? AND day <= ?)) AND fence <= ?",
+            "UPDATE t SET fence = ? WHERE a IS NOT NULL AND b NOT IN (?) AND c != ? AND fence <= ?",
+            "UPDATE t SET fence = ? WHERE NOT (a = ? AND b) AND fence <= ?",
             "UPDATE t\n  SET t.f_1 = ?,\n  whereabouts = ?\nWHERE day <= ? AND t.f_1 <= ?",
         ] {
             assert!(is_fenced(sql), "{sql}");
@@ -203,6 +208,10 @@ mod tests {
             "UPDATE t SET fence = ? WHERE id = ? AND (a = 1 XOR (fence <= ?))",
             "UPDATE t SET fence = ? WHERE id = ? AND (fence <= ?",
             "UPDATE t SET a = fence WHERE fence <= ?",
+            "UPDATE t SET fence = ? WHERE id = ? AND NOT (fence <= ?)",
+            "UPDATE t SET fence = ? WHERE id = ? AND !(fence <= ?)",
+            "UPDATE t SET fence = ? WHERE id = ? AND NOT fence <= ?",
+            "UPDATE t SET fence = ? WHERE id = ? AND fence <= fence",
             "DELETE FROM t WHERE fence <= ?",
             "INSERT INTO t VALUES (?) ON DUPLICATE KEY UPDATE fence = IF(fence <= ?, ?, fence)",
         ] {

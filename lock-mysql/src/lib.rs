@@ -54,7 +54,7 @@
 //!
 //! Every change is one `UPDATE … WHERE id = ? AND version = ?` that commits itself; no transaction
 //! is ever left open, and no row stays locked while a client is asked anything. Only when a client
-//! meets others that write does it wait for its turn, for 50 ms at most, by `GET_LOCK` with a name
+//! meets others that write does it wait for its turn, for 50 ms at each of two turnstiles, by `GET_LOCK` with a name
 //! that is a hash; whoever is paused in its turn is passed by. A turn decides nothing: the version does.
 //!
 //! # Rights

@@ -1,9 +1,10 @@
 //! Whether a server is where it belongs: in its cluster, on the side of the majority.
 
 use sqlx::mysql::MySqlConnection;
-use sqlx::{Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::error::{is_not_to_be_called, is_unknown_variable};
+use crate::session::IDLE_MIN_SECONDS;
 
 /// Whether a server has lost its cluster; one that has none has not.
 ///
@@ -18,9 +19,10 @@ pub(crate) async fn is_apart(
 
 /// Whether this is a node of Galera that does not see more than half of the nodes.
 async fn is_no_node(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
-    // Waits also before a swap, which would find an old version, and so a conflict where there is none.
+    // Waits also before a swap, which would find an old version, and so a conflict where there is none. Reading what
+    // is out of date, which a node may allow everybody, would not wait.
     let ready = "SELECT @@session.wsrep_on; SHOW GLOBAL STATUS LIKE 'wsrep_ready'; \
-                 SET @@session.wsrep_sync_wait = 3";
+                 SET @@session.wsrep_sync_wait = 3, @@session.wsrep_dirty_reads = OFF";
     let rows = connection.fetch_all(ready).await?;
     let [node, ready, ..] = &rows[..] else { return Ok(false) };
     let is_ready = ready.try_get_unchecked::<&str, _>(1)? == "ON";
@@ -40,6 +42,10 @@ async fn is_no_member(connection: &mut MySqlConnection) -> Result<bool, sqlx::Er
     if name.is_none_or(|name| name.is_empty()) {
         return Ok(false);
     }
+    // For as long as this the server keeps a statement that waits for what others have committed, also when its client
+    // has given up and gone: https://dev.mysql.com/doc/refman/9.0/en/group-replication-configuring-consistency-guarantees.html
+    let idle = format!("SET @@session.wait_timeout = {IDLE_MIN_SECONDS}");
+    connection.execute(AssertSqlSafe(idle)).await?;
     // Nobody needs a right for it, as for the table of the members, and it is refused elsewhere.
     match connection.fetch_one("SELECT group_replication_get_communication_protocol()").await {
         Err(error) if is_not_to_be_called(&error) => Ok(true),

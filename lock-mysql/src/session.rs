@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::time::timeout;
 
-use crate::error::{is_duplicate, is_timeout};
+use crate::error::{is_duplicate, is_lock_wait, is_timeout};
 use crate::member::is_apart;
 use crate::table::{Stile, Table};
 use crate::way::{Bridge, Way};
@@ -23,12 +23,15 @@ const PACKET_REST: u64 = 4096;
 const LOCK_WAIT_SECONDS: u32 = 2;
 
 /// The server keeps an idle connection for so long at least.
-const IDLE_MIN_SECONDS: u64 = 2 * IDLE_MAX.as_secs();
+pub(crate) const IDLE_MIN_SECONDS: u64 = 2 * IDLE_MAX.as_secs();
+/// And for so long at most: what a client that vanished has left there would stay.
+const IDLE_MAX_SECONDS: u64 = 60 * 60;
 
 /// A connection that was not looked for yet; the server counts from 1.
 const UNSEEN: u64 = 0;
 
 /// A connection, used by one call at a time.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one server")]
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connection: MySqlConnection,
@@ -46,6 +49,8 @@ pub(crate) struct Session {
     stuck: Option<(Stile, u64)>,
     /// The turnstile through which this client went: it is its turn.
     turn: Option<Stile>,
+    /// Whether the server has no turnstiles, as Galera in a strict mode that some makers give it.
+    refuses_turns: bool,
 }
 
 /// What a read found: which cell, and the data unless that cell was known.
@@ -80,8 +85,8 @@ impl Session {
              @@session.sql_mode = 'STRICT_ALL_TABLES', \
              @@session.lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
              @@session.innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, \
-             @@session.wait_timeout = \
-             CAST(GREATEST(@@session.wait_timeout, {IDLE_MIN_SECONDS}) AS UNSIGNED); \
+             @@session.wait_timeout = CAST(LEAST(GREATEST(@@session.wait_timeout, \
+             {IDLE_MIN_SECONDS}), {IDLE_MAX_SECONDS}) AS UNSIGNED); \
              SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE; \
              SHOW VARIABLES LIKE 'wsrep_sync_wait'"
         );
@@ -105,6 +110,7 @@ impl Session {
             is_apart,
             stuck: None,
             turn: None,
+            refuses_turns: false,
         })
     }
 
@@ -133,8 +139,9 @@ impl Session {
 
     /// Says goodbye, so that the server does not note an aborted connection.
     pub(crate) async fn close(self) {
-        let _ = self.connection.close().await;
-        if let Some(bridge) = self.bridge {
+        let Self { connection, mut bridge, .. } = self;
+        let _ = connection.close().await;
+        if let Some(bridge) = &mut bridge.0 {
             let _ = timeout(GOODBYE, bridge).await;
         }
     }
@@ -149,14 +156,39 @@ impl Session {
         id: &[u8],
         known: Mark,
     ) -> Result<Found, sqlx::Error> {
-        let read = if self.turn.is_some() { &table.read_locked } else { &table.read };
-        let rows = sqlx::query(AssertSqlSafe(read.as_str()))
-            .bind(known.version.0)
-            .bind(known.checksum)
-            .bind(id)
-            .fetch_all(&mut self.connection)
-            .await?;
+        let rows = match self.turn {
+            None => self.rows(&table.read, id, known).await?,
+            Some(_) => match self.rows(&table.read_locked, id, known).await {
+                // Its commit takes long: its rival is not waited for.
+                Err(error) if is_lock_wait(&error) => {
+                    self.end_turn(table, id).await?;
+                    self.rows(&table.read, id, known).await?
+                }
+                rows => rows?,
+            },
+        };
+        if rows.is_empty() {
+            self.find_nothing().await?;
+        }
         self.found(&rows, id)
+    }
+
+    async fn rows(
+        &mut self,
+        read: &str,
+        id: &[u8],
+        known: Mark,
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        let read = sqlx::query(AssertSqlSafe(read)).bind(known.version.0).bind(known.checksum);
+        read.bind(id).fetch_all(&mut self.connection).await
+    }
+
+    /// There is no row, which otherwise tells whether the server is read-only by now.
+    async fn find_nothing(&mut self) -> Result<(), sqlx::Error> {
+        let read_only = "SELECT CAST(@@global.read_only AS CHAR)";
+        let row = self.connection.fetch_one(read_only).await?;
+        self.is_read_only = is_on(row.try_get_unchecked(0)?);
+        Ok(())
     }
 
     /// What is in the rows that were read for an id.
@@ -190,6 +222,9 @@ impl Session {
         id: &[u8],
         known: Mark,
     ) -> Result<Option<Found>, sqlx::Error> {
+        if self.refuses_turns {
+            return Ok(None);
+        }
         self.end_turn(table, id).await?;
         let mut stile = self.stuck.map_or(Stile::First, |(stile, _)| stile.other());
         for _ in 0..2 {
@@ -205,7 +240,10 @@ impl Session {
                 // now, and a plain read will tell what else is wrong.
                 Err(sqlx::Error::Database(error)) => {
                     tracing::debug!(%error, "no turn");
-                    self.end_turn(table, id).await?;
+                    match self.end_turn(table, id).await {
+                        Err(sqlx::Error::Database(_)) => self.refuses_turns = true,
+                        ended => ended?,
+                    }
                     break;
                 }
                 rows => rows?,
@@ -221,6 +259,9 @@ impl Session {
                     (Some((_, before)), Some(connection)) if before == connection => self.stuck,
                     _ => None,
                 };
+                if rows.len() == 1 {
+                    self.find_nothing().await?;
+                }
                 return self.found(&rows[1..], id).map(Some);
             }
             self.turn = None;

@@ -15,7 +15,17 @@ use crate::socket::Sockets;
 use door::Door;
 
 /// What the connection goes over besides its own socket, if anything.
-pub(crate) type Bridge = Option<JoinHandle<()>>;
+#[derive(Debug)]
+pub(crate) struct Bridge(pub(crate) Option<JoinHandle<()>>);
+
+impl Drop for Bridge {
+    /// What still waits to be sent over it would keep it until the system gives the connection up.
+    fn drop(&mut self) {
+        if let Some(bridge) = &self.0 {
+            bridge.abort();
+        }
+    }
+}
 
 /// How to get to a server.
 #[derive(Debug)]
@@ -72,13 +82,13 @@ impl Way {
                     (error, _) => error,
                 })?;
                 sockets.send_at_once(port);
-                Ok((connection, None))
+                Ok((connection, Bridge(None)))
             }
             Self::Over(stream, door) => {
                 let options = options.clone().socket(door.path());
                 let (connection, bridge) =
                     tokio::try_join!(options.connect(), door.bridge_to(stream))?;
-                Ok((connection, Some(bridge)))
+                Ok((connection, Bridge(Some(bridge))))
             }
         }
     }

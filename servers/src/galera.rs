@@ -112,6 +112,8 @@ impl Galera {
             let (of_group, of_state) = (group.address, state.address);
             let own = [
                 "--wsrep-on=ON".into(),
+                // What an administrator may allow, and Interlock must not use.
+                "--wsrep-dirty-reads=ON".into(),
                 "--binlog-format=ROW".into(),
                 "--innodb-autoinc-lock-mode=2".into(),
                 format!("--wsrep-provider={}", self.library.display()),

@@ -46,8 +46,30 @@ fn a_server_that_may_only_be_read_says_so() {
                 place.run(&[&format!("ALTER DATABASE {} READ ONLY = 0", place.name)]).await;
             }
             assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);
+            // That there is nothing may be of the past as well.
+            place.run(&["DELETE FROM interlock"]).await;
+            assert_eq!(backend.load().await.unwrap().version, Version::ABSENT);
+            place.run(&["SET GLOBAL read_only = 1"]).await;
+            not_believed(&backend).await;
         },
     );
+}
+
+#[test]
+fn an_account_that_nobody_here_can_log_in_to_is_not_tried_again_and_again() {
+    let ed25519 = |kind| match kind {
+        Server::MariaDb => vec!["--plugin-load-add=auth_ed25519".into()],
+        Server::MySql => vec![],
+    };
+    on_own(ed25519, async |place| {
+        if place.kind == Server::MySql {
+            return; // Whatever it comes with is known.
+        }
+        let create = "CREATE USER strange@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret')";
+        place.run(&[create, "GRANT ALL ON *.* TO strange@'%'"]).await;
+        let read = place.backend_of("strange").load().await;
+        expect(place, read, Kind::Misconfigured, &[], "this client cannot log in so");
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whose turn it is: two clients at a time, and nobody is stopped by one that does not go on.
 
-use lock_core::{LockBackend, Locks, Swap};
+use lock_core::{LockBackend, Locks, Swap, Version};
 use lock_mysql::MySqlBackend;
 use tokio::time::{Duration, timeout};
 
@@ -97,6 +97,21 @@ fn whoever_is_paused_while_a_large_table_is_sent_to_it_locks_no_row() {
         place.until_busy("%CRC32(data)%").await;
         assert_eq!(swap(&other, 2, "{}").await.unwrap(), Swap::Swapped);
         assert!(!place.busy("%CRC32(data)%").await.is_empty(), "it was all sent");
+    });
+}
+
+#[test]
+fn whose_rival_takes_long_reads_what_was_there_before() {
+    everywhere(async |place| {
+        let backend = place.backend();
+        swap(&backend, 0, "{}").await.unwrap();
+        assert!(has_turn(&backend).await);
+        let mut stranger = place.connect().await;
+        run_on(&mut stranger, "BEGIN").await;
+        run_on(&mut stranger, "UPDATE interlock SET version = 2").await;
+        assert_eq!(backend.load().await.unwrap().version, Version(1));
+        run_on(&mut stranger, "COMMIT").await;
+        assert_eq!(swap(&backend, 2, "{}").await.unwrap(), Swap::Swapped);
     });
 }
 
