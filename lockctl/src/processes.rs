@@ -128,6 +128,17 @@ pub(crate) fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Memb
     let named =
         |stat: &Stat| identity(stat).is_some_and(|process| set.processes.contains(&process));
     let roots: Vec<&Stat> = all.values().filter(|stat| named(stat) && is_alive(stat)).collect();
+    // Where the leader is gone, the group may be that of one who got its id, and is gone as well. What a run has left
+    // is its lockctl's to adopt.
+    let lives =
+        |pid: &Pid| all.get(&pid.as_raw_pid()).is_some_and(|stat| named(stat) && is_alive(stat));
+    let supervisor = match set.processes[..] {
+        [_, last] => raw(last).filter(lives),
+        _ => None,
+    };
+    let is_of_run = |stat: &Stat| {
+        all.contains_key(&stat.pgrp) || supervisor.is_none_or(|pid| descends(stat, pid, all))
+    };
     let grouped = |stat: &Stat| {
         set.groups.iter().any(|group| {
             let is_its_leader_gone = || {
@@ -138,6 +149,7 @@ pub(crate) fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Memb
             u32::try_from(stat.pgrp) == Ok(group.0)
                 && stat.starttime >= group.1
                 && !is_its_leader_gone()
+                && is_of_run(stat)
         })
     };
     let below = |stat: &Stat| {
@@ -179,4 +191,35 @@ pub(crate) fn identity(stat: &Stat) -> Option<Process> {
 /// Its id, as the system takes it.
 pub(crate) fn raw(process: Process) -> Option<Pid> {
     Pid::from_raw(i32::try_from(process.0).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use lock_core::process::ProcessGroup;
+
+    use super::*;
+    use crate::strays::tests::table;
+
+    #[test]
+    fn a_group_without_its_leader_is_of_the_run_if_its_lockctl_has_adopted_it() {
+        let (command, lockctl) = (Process(10, 5), Process(40, 4));
+        let set = ProcessSet {
+            processes: vec![command, lockctl],
+            groups: vec![ProcessGroup::led_by(command)],
+            ..ProcessSet::current()
+        };
+        let ids = |all| members_of(&set, &all).iter().map(|member| member.process.0).collect();
+        let members = |rows: &[(i32, i32, i32, u64)]| -> Vec<u32> { ids(table(rows)) };
+        let run = [(1, 0, 1, 1), (40, 1, 40, 4), (10, 40, 10, 5), (11, 10, 10, 6)];
+        assert_eq!(members(&run), [10, 11, 40]);
+        assert_eq!(members(&[(1, 0, 1, 1), (40, 1, 40, 4), (11, 40, 10, 6)]), [11, 40]);
+        // Another process got the id, made itself a group, and has ended as well.
+        assert_eq!(members(&[(1, 0, 1, 1), (40, 1, 40, 4), (11, 1, 10, 99)]), [40]);
+        // Where nobody is left who could have adopted it, the group tells.
+        assert_eq!(members(&[(1, 0, 1, 1), (11, 1, 10, 6)]), [11]);
+        let mut killed = table(&[(1, 0, 1, 1), (40, 1, 40, 4), (11, 1, 10, 6)]);
+        let lockctl = killed.get_mut(&40).unwrap();
+        (lockctl.state, lockctl.num_threads) = ('Z', 1);
+        assert_eq!(ids(killed), [11]);
+    }
 }

@@ -101,11 +101,11 @@ pub(crate) fn started_by(tasks: &[&TaskId]) -> io::Result<Vec<Process>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// pid, ppid, pgrp and start of each.
-    fn table(rows: &[(i32, i32, i32, u64)]) -> HashMap<i32, Stat> {
+    pub(crate) fn table(rows: &[(i32, i32, i32, u64)]) -> HashMap<i32, Stat> {
         let own = procfs::process::Process::myself().unwrap().stat().unwrap();
         let stat = |&(pid, ppid, pgrp, starttime): &(i32, i32, i32, u64)| {
             let mut stat = own.clone();
