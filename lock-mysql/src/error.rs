@@ -174,9 +174,7 @@ fn judge_other(doing: Doing, site: &Site<'_>, error: &sqlx::Error) -> (Kind, Opt
         ),
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => (Kind::Misconfigured, None),
         // It has no other form for that.
-        sqlx::Error::Protocol(why)
-            if doing == Doing::Connecting && why.contains("authentication plugin") =>
-        {
+        sqlx::Error::Protocol(why) if doing == Doing::Connecting && why.contains("plugin") => {
             let advice = "this client cannot log in so: give this user mysql_native_password, \
                           caching_sha2_password or sha256_password";
             (Kind::Misconfigured, Some(advice.into()))
@@ -204,6 +202,23 @@ fn bad_certificate(error: &io::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The texts of sqlx for LDAP, PAM and `ed25519`, which no server that comes without further packages has.
+    #[test]
+    fn an_account_that_nobody_here_can_log_in_to_is_not_tried_again_and_again() {
+        let table = &Table::default();
+        let site = Site { store: "mysql://h/", table, database: None, account: None };
+        for text in
+            ["unknown authentication plugin: client_ed25519", "mysql_cleartext_plugin disabled"]
+        {
+            let error = || sqlx::Error::Protocol(text.into());
+            let error_of = |doing| sort(doing, &site, error());
+            let connecting = error_of(Doing::Connecting);
+            assert_eq!(connecting.kind(), Kind::Misconfigured);
+            assert!(connecting.to_string().contains("cannot log in so"), "{connecting}");
+            assert_eq!(error_of(Doing::Swapping).kind(), Kind::OutcomeUnknown);
+        }
+    }
 
     #[test]
     fn only_what_promises_that_nothing_was_applied_is_not_in_doubt() {

@@ -56,23 +56,6 @@ fn a_server_that_may_only_be_read_says_so() {
 }
 
 #[test]
-fn an_account_that_nobody_here_can_log_in_to_is_not_tried_again_and_again() {
-    let ed25519 = |kind| match kind {
-        Server::MariaDb => vec!["--plugin-load-add=auth_ed25519".into()],
-        Server::MySql => vec![],
-    };
-    on_own(ed25519, async |place| {
-        if place.kind == Server::MySql {
-            return; // Whatever it comes with is known.
-        }
-        let create = "CREATE USER strange@'%' IDENTIFIED VIA ed25519 USING PASSWORD('secret')";
-        place.run(&[create, "GRANT ALL ON *.* TO strange@'%'"]).await;
-        let read = place.backend_of("strange").load().await;
-        expect(place, read, Kind::Misconfigured, &[], "this client cannot log in so");
-    });
-}
-
-#[test]
 fn a_server_that_lets_nobody_else_in_is_unavailable() {
     on_own(
         |_| vec![],
