@@ -156,8 +156,8 @@ fn the_unit_of_the_documentation_is_one() {
             unit.replace("/usr/bin/lockctl", LOCKCTL).replace("/usr/local/bin/backup", "/bin/true");
         std::fs::write(&path, unit).unwrap();
         let Ok(output) = Command::new("systemd-analyze").arg("verify").arg(&path).output() else {
-            eprintln!("skipped: there is no systemd-analyze");
-            return;
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "there is no systemd-analyze");
+            return eprintln!("skipped: there is no systemd-analyze");
         };
         let said = stderr(&output);
         // It also has something to say of the machine's other units.
