@@ -34,8 +34,8 @@
 //! # A tour
 //!
 //! A service makes one [`Locks`] and clones it: it is one client of the store, with one thread and one
-//! connection (to Redis one more while it waits), however many tasks it has. Each line of work is a [`Task`], under a name that people see
-//! when they ask who is in the way:
+//! connection (to Redis one more while it waits), however many tasks it has. Each line of work is a
+//! [`Task`], under a name that people see when they ask who is in the way:
 //!
 //! ```
 //! # use lock_core::{AcquireError, Locks, MemoryBackend, Request};
