@@ -1,10 +1,9 @@
 //! What a release has to pass besides the tests: features, documentation, licences of dependencies, packages, long
 //! commands.
 
-use std::process::Command;
 use std::{env, fs, path::PathBuf};
 
-use crate::{Failure, cargo};
+use crate::{Failure, a_cargo, cargo};
 
 /// The largest package, compressed, in bytes: what is larger has something in it that nobody needs.
 const PACKAGE_BYTES_MAX: u64 = 256 << 10;
@@ -37,8 +36,7 @@ pub(crate) fn oldest_dependencies() -> Result<(), Failure> {
 }
 
 fn check_oldest() -> Result<(), Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut update = Command::new(cargo);
+    let mut update = a_cargo();
     update.args(["update", "-Z", "direct-minimal-versions"]).env("RUSTC_BOOTSTRAP", "1");
     let status = update.status().map_err(|e| format!("cargo: {e}"))?;
     if !status.success() {
@@ -63,8 +61,7 @@ pub(crate) fn documentation() -> Result<(), Failure> {
     let folder = target().join("docsrs").display().to_string();
     let doc = ["doc", "--no-deps", "--all-features", "--locked", "--target-dir", &folder, "-p"];
     for Member { name, .. } in members()?.into_iter().filter(|member| member.is_published) {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
+        let mut command = a_cargo();
         command.args(doc).arg(&name).env("RUSTC_BOOTSTRAP", "1");
         command.env("RUSTDOCFLAGS", "--cfg docsrs -D warnings");
         let status = command.status().map_err(|e| format!("cargo: {e}"))?;
@@ -169,8 +166,7 @@ fn need(program: &str) -> Result<(), Failure> {
 
 /// What a command of cargo prints.
 fn ask(args: &[&str]) -> Result<String, Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(args).output().map_err(|e| format!("cargo: {e}"))?;
+    let output = a_cargo().args(args).output().map_err(|e| format!("cargo: {e}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

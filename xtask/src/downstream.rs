@@ -1,8 +1,8 @@
 //! A crate of somebody else: tested as that would be, outside of this workspace.
 
-use std::{env, path::Path, process::Command};
+use std::path::Path;
 
-use crate::Failure;
+use crate::{Failure, a_cargo};
 
 /// Its tests: those of its code, and the suite's of its store, as a cell and with locks in it.
 const TESTS: [&[&str]; 3] = [
@@ -17,7 +17,7 @@ pub(crate) fn test() -> Result<(), Failure> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = root.join("target/downstream");
     for tests in TESTS {
-        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let status = a_cargo()
             .args(["test", "--quiet", "--locked", "--manifest-path"])
             .arg(root.join("examples/downstream/Cargo.toml"))
             .args(tests)

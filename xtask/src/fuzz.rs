@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::Failure;
+use crate::{Failure, a_cargo};
 
 /// The programs in `fuzz/fuzz_targets`.
 pub(crate) const TARGETS: [&str; 3] = ["table", "name", "url"];
@@ -63,8 +63,7 @@ pub(crate) fn run(target: Option<&str>, minutes: u32) -> Result<(), Failure> {
 
 /// Builds all targets, with the flags only for them: build scripts cannot be linked with these.
 fn build(root: &Path, work: &Path) -> Result<(), Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = a_cargo()
         .args(["build", "--release", "--locked", "--bins", "--target", &host()?])
         .arg("--manifest-path")
         .arg(root.join("fuzz/Cargo.toml"))

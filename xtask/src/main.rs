@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod downstream;
+mod failures;
 mod fuzz;
 mod matrix;
 mod msrv;
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
                 matrix::clear()?;
                 let threads = format!("--test-threads={}", test_threads());
                 let options = ["--workspace", "--all-features", "--locked", "--no-fail-fast"];
-                cargo(&[&["test"], &options[..], &["--", &threads]].concat())
+                failures::test(a_cargo().arg("test").args(options), &[&threads])
             }),
             ("every backend has a verdict on every trial", &|| {
                 matrix::write(soak::suites()?.len())
@@ -123,20 +124,25 @@ fn main() -> ExitCode {
 /// Runs every step, also after one failed: one run tells all that is wrong.
 fn run(steps: &[Step]) -> ExitCode {
     let mut report = Vec::new();
-    let mut failed = false;
+    let mut failures = Vec::new();
     for (name, step) in steps {
         println!("xtask: {name}");
         let started = Instant::now();
         let result = step();
-        failed |= result.is_err();
         let seconds = started.elapsed().as_secs();
         report.push(match result {
             Ok(()) => format!("ok      {name} ({seconds} s)"),
-            Err(failure) => format!("FAILED  {name} ({seconds} s): {failure}"),
+            Err(failure) => {
+                failures.push(format!("{name}: {failure}"));
+                format!("FAILED  {name} ({seconds} s)")
+            }
         });
     }
     println!("\nxtask: summary\n{}", report.join("\n"));
-    ExitCode::from(u8::from(failed))
+    for failure in &failures {
+        println!("\nxtask: {failure}");
+    }
+    ExitCode::from(u8::from(!failures.is_empty()))
 }
 
 /// How many tests run at once: most wait for other processes, and leave the cores to others meanwhile.
@@ -144,11 +150,15 @@ fn test_threads() -> usize {
     3 * thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs the cargo that runs us.
+/// Has the cargo that runs us do this.
 fn cargo(args: &[&str]) -> Result<(), Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(args).status().map_err(|e| format!("cargo: {e}"))?;
+    let status = a_cargo().args(args).status().map_err(|e| format!("cargo: {e}"))?;
     if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
+}
+
+/// The cargo that runs us.
+fn a_cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 #[cfg(test)]

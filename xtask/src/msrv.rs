@@ -1,22 +1,17 @@
 //! Checks that each crate's `rust-version` is true: no lower than that of anything it is built from.
 
-use std::{
-    collections::{HashMap, HashSet},
-    env,
-    process::Command,
-};
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::Failure;
+use crate::{Failure, a_cargo};
 
 /// A Rust version as manifests write it, `1.88` being `1.88.0`.
 type RustVersion = Vec<u32>;
 
 /// Asks cargo for the resolved dependencies, and compares.
 pub(crate) fn check() -> Result<(), Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = a_cargo()
         .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
         .output()
         .map_err(|e| format!("cargo metadata: {e}"))?;

@@ -1,9 +1,6 @@
 //! The long run: the conformance suite on every backend with random seeds, for as long as one likes.
 
-use std::env;
-use std::process::Command;
-
-use crate::{Failure, matrix};
+use crate::{Failure, a_cargo, failures, matrix};
 
 /// The suite on clusters: its test, how many kinds of them there are, and the variable that lets it do
 /// something.
@@ -28,15 +25,11 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
     let mut failed = Vec::new();
     let mut test = |package: &str, test: &str, rest: &[&str], variables: &[(&str, String)]| {
         println!("xtask: {test} of {package}");
-        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--locked", "-p", package, "--test", test])
-            .args(rest)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .status();
-        match status {
-            Ok(status) if status.success() => {}
-            Ok(status) => failed.push(format!("{test} of {package}: {status}")),
-            Err(error) => failed.push(format!("cargo: {error}")),
+        let mut command = a_cargo();
+        command.args(["test", "--locked", "-p", package, "--test", test]);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        if let Err(failure) = failures::test(&mut command, rest) {
+            failed.push(format!("{test} of {package}: {failure}"));
         }
     };
     for package in &suites {
@@ -44,7 +37,7 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
     }
     for package in &clusters {
         let (name, kinds, switch) = CLUSTERS;
-        let one_by_one = ["--", "--test-threads", "1"];
+        let one_by_one = ["--test-threads", "1"];
         // All trials once, of which the table of the long runs does not tell; then, if there is time for
         // that, those that differ from run to run, one cluster after the other.
         let apart = matrix::directory().join("clusters").display().to_string();
@@ -58,7 +51,7 @@ pub(crate) fn run(minutes: u64) -> Result<(), Failure> {
     }
     // Also when one has failed, what all did until then is told.
     let written = matrix::write(suites.len());
-    if failed.is_empty() { written } else { Err(failed.join("; ")) }
+    if failed.is_empty() { written } else { Err(failed.join("\n")) }
 }
 
 /// The packages of this workspace with a test called `conformance`.
@@ -72,8 +65,7 @@ pub(crate) fn suites() -> Result<Vec<String>, Failure> {
 
 /// The packages of this workspace with a test of this name.
 fn packages_with(test: &str) -> Result<Vec<String>, Failure> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = a_cargo()
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
         .output()
         .map_err(|e| format!("cargo metadata: {e}"))?;
