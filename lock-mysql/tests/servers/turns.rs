@@ -10,8 +10,9 @@ use tokio::time::{Duration, timeout};
 
 use crate::place::{everywhere, run_on, swap};
 
-/// How long a server may take to begin with a statement, before it is taken for one that was not sent.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement may take to be seen, before it is taken for one that was not sent. Well below what
+/// a backend gives it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
