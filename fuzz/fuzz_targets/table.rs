@@ -95,7 +95,7 @@ fn choose(table: &LockTable, kind: u8, which: u8, version: u64) -> Op {
             Op::Observe { client, mark, boot: "b1".into(), first_ms: u64::from(which) }
         }
         6 => {
-            let processes = vec![Process(u32::from(which), version)];
+            let processes = vec![Process { pid: u32::from(which), start: version }];
             Op::SetProcesses { client, processes: ProcessSet { processes, ..processes_none() } }
         }
         7 => Op::Forget(id),

@@ -263,7 +263,7 @@ impl Locks {
         self.inner
             .look(|mut look| {
                 let mut listing = look.table.list();
-                listing.version = look.version.0;
+                listing.version = look.version;
                 look.see(listing.clients_mut());
                 listing
             })

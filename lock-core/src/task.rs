@@ -221,7 +221,7 @@ impl Task {
         let why = self.client.look(move |mut look| {
             let (table, dead) = look.without_dead();
             let mut why = table.why(&id, &locks);
-            (why.version, why.dead) = (look.version.0, dead);
+            (why.version, why.dead) = (look.version, dead);
             look.see(why.clients_mut());
             why
         });

@@ -60,7 +60,7 @@ async fn a_denial_says_who_and_where_and_the_place_in_the_queue() {
     assert_eq!(denial.place, 1);
     let holder = &denial.blockers[0].client;
     assert_eq!((holder.id, holder.state), (one.client_id(), Liveness::Alive));
-    assert_eq!(holder.processes.processes[0].0, std::process::id());
+    assert_eq!(holder.processes.processes[0].pid, std::process::id());
     assert!(error.to_string().contains("backup-17"), "{error}");
 
     let error = late.acquire_timeout("app/blog", Duration::from_secs(1)).await.unwrap_err();

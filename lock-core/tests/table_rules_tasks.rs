@@ -295,7 +295,8 @@ fn a_verdict_is_void_when_the_client_renewed_or_changed_its_processes() {
     assert_eq!(s.apply(&Op::Sweep(verdict)), Outcome::Done(false));
 
     let verdict = s.table.client(slow).unwrap().verdict();
-    let processes = ProcessSet { processes: vec![Process(1, 1)], ..ProcessSet::default() };
+    let processes =
+        ProcessSet { processes: vec![Process { pid: 1, start: 1 }], ..ProcessSet::default() };
     s.apply(&Op::SetProcesses { client: slow, processes });
     assert_eq!(s.apply(&Op::Sweep(verdict)), Outcome::Done(false));
     assert!(s.is_held(hold));

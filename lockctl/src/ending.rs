@@ -149,7 +149,7 @@ impl<'a> Ending<'a> {
         let mut told = BTreeSet::new();
         for member in found.iter().flatten() {
             let is_passed_on = supervised.contains(&member.process)
-                || supervised.iter().any(|leader| u32::try_from(member.group) == Ok(leader.0));
+                || supervised.iter().any(|leader| u32::try_from(member.group) == Ok(leader.pid));
             let is_later = member.is_supervisor && !self.told.contains(&member.process);
             if !is_passed_on && !is_later && told.insert(member.process) {
                 self.signal(member, Signal::TERM)?;
@@ -218,16 +218,16 @@ mod tests {
     fn who_got_the_id_of_another_is_not_signalled() {
         let mut sleep = Command::new("sleep");
         let mut child = sleep.arg("60").stdout(Stdio::null()).process_group(0).spawn().unwrap();
-        let Process(pid, start) = Process::find(child.id()).unwrap();
-        assert!(Handle::open(Process(pid, start - 1)).unwrap().is_none());
+        let Process { pid, start } = Process::find(child.id()).unwrap();
+        assert!(Handle::open(Process { pid, start: start - 1 }).unwrap().is_none());
         // An earlier process had the id, and led a group of this id.
-        let earlier = Process(pid, start - 1);
+        let earlier = Process { pid, start: start - 1 };
         let mut set = ProcessSet { processes: vec![earlier], ..ProcessSet::current() };
         set.groups = vec![ProcessGroup::led_by(earlier)];
         assert_eq!(Ending::new(vec![&set]).end(Duration::ZERO).unwrap(), Ended::Asked);
         assert!(child.try_wait().unwrap().is_none());
 
-        let same = Process(pid, start);
+        let same = Process { pid, start };
         let mut set = ProcessSet { processes: vec![same], ..set };
         set.groups = vec![ProcessGroup::led_by(same)];
         assert_eq!(Ending::new(vec![&set]).end(Duration::from_mins(1)).unwrap(), Ended::Asked);

@@ -94,7 +94,7 @@ struct JsonInTheWay {
 impl JsonListing {
     pub(crate) fn of(listing: &Listing, settings: &Settings) -> Self {
         Self {
-            version: listing.version,
+            version: listing.version.0,
             store: settings.describe(),
             now: rfc3339(SystemTime::now()),
             holds: listing.holds.iter().map(JsonEntry::from).collect(),
@@ -111,7 +111,7 @@ impl JsonListing {
 impl JsonWhy {
     pub(crate) fn of(why: &Why, settings: &Settings) -> Self {
         Self {
-            version: why.version,
+            version: why.version.0,
             store: settings.describe(),
             now: rfc3339(SystemTime::now()),
             free: why.is_free(),
@@ -210,7 +210,7 @@ fn host(client: &ClientView) -> Option<String> {
 }
 
 fn pids(client: &ClientView) -> Vec<u32> {
-    living(client).iter().map(|process| process.0).collect()
+    living(client).iter().map(|process| process.pid).collect()
 }
 
 /// A time as programs read it.

@@ -270,7 +270,7 @@ fn say_detached(victims: &[Victim]) {
     let mut living = strays::started_by(&tasks).unwrap_or_default();
     living.retain(|process| Some(*process) != Process::current());
     if let [_, ..] = living[..] {
-        let pids: Vec<String> = living.iter().map(|process| process.0.to_string()).collect();
+        let pids: Vec<String> = living.iter().map(|process| process.pid.to_string()).collect();
         notice::say(format_args!(
             "a process that had detached itself from the task lives on: pid {}",
             pids.join(", ")
@@ -311,12 +311,12 @@ fn own(set: &ProcessSet, members: &[Member]) -> Vec<Member> {
         return named;
     }
     let groups: Vec<_> =
-        set.groups.iter().filter_map(|group| i32::try_from(group.0).ok()).collect();
+        set.groups.iter().filter_map(|group| i32::try_from(group.id).ok()).collect();
     of(&|member| groups.contains(&member.group))
 }
 
 /// `pid 4242, 4243`
 fn pids(members: &[Member]) -> String {
-    let pids: Vec<String> = members.iter().map(|member| member.process.0.to_string()).collect();
+    let pids: Vec<String> = members.iter().map(|member| member.process.pid.to_string()).collect();
     format!("pid {}", pids.join(", "))
 }

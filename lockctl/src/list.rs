@@ -128,8 +128,8 @@ fn behind(blockers: &[Blocker]) -> String {
 
 /// `pid 4242 on web1`
 pub(crate) fn whereabouts(client: &ClientView) -> String {
-    let pid = living(client).first().map(|process| format!("pid {}", process.0));
-    let group = client.processes.groups.first().map(|group| format!("group {}", group.0));
+    let pid = living(client).first().map(|process| format!("pid {}", process.pid));
+    let group = client.processes.groups.first().map(|group| format!("group {}", group.id));
     let host = client.processes.place.host.as_ref().map(|host| format!("on {host}"));
     [pid.or(group), host].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }

@@ -47,7 +47,7 @@ impl Handle {
         };
         let handle = Self { pidfd };
         // Seen after opening: if the id and the start are together now, they were so then.
-        match Process::find(process.0) {
+        match Process::find(process.pid) {
             Some(found) if found == process => Ok(Some(handle)),
             Some(_) => Ok(None),
             None if handle.has_ended()? => Ok(None),
@@ -144,10 +144,10 @@ pub(crate) fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Memb
             let is_its_leader_gone = || {
                 // The id is not used again before the last member is gone.
                 let leader = all.get(&stat.pgrp);
-                leader.is_some_and(|leader| leader.starttime > group.1)
+                leader.is_some_and(|leader| leader.starttime > group.start)
             };
-            u32::try_from(stat.pgrp) == Ok(group.0)
-                && stat.starttime >= group.1
+            u32::try_from(stat.pgrp) == Ok(group.id)
+                && stat.starttime >= group.start
                 && !is_its_leader_gone()
                 && is_of_run(stat)
         })
@@ -185,12 +185,12 @@ pub(crate) fn members_of(set: &ProcessSet, all: &HashMap<i32, Stat>) -> Vec<Memb
 
 /// A process, as its stat tells.
 pub(crate) fn identity(stat: &Stat) -> Option<Process> {
-    Some(Process(u32::try_from(stat.pid).ok()?, stat.starttime))
+    Some(Process { pid: u32::try_from(stat.pid).ok()?, start: stat.starttime })
 }
 
 /// Its id, as the system takes it.
 pub(crate) fn raw(process: Process) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(process.0).ok()?)
+    Pid::from_raw(i32::try_from(process.pid).ok()?)
 }
 
 #[cfg(test)]
@@ -202,13 +202,13 @@ mod tests {
 
     #[test]
     fn a_group_without_its_leader_is_of_the_run_if_its_lockctl_has_adopted_it() {
-        let (command, lockctl) = (Process(10, 5), Process(40, 4));
+        let (command, lockctl) = (Process { pid: 10, start: 5 }, Process { pid: 40, start: 4 });
         let set = ProcessSet {
             processes: vec![command, lockctl],
             groups: vec![ProcessGroup::led_by(command)],
             ..ProcessSet::current()
         };
-        let ids = |all| members_of(&set, &all).iter().map(|member| member.process.0).collect();
+        let ids = |all| members_of(&set, &all).iter().map(|member| member.process.pid).collect();
         let members = |rows: &[(i32, i32, i32, u64)]| -> Vec<u32> { ids(table(rows)) };
         let run = [(1, 0, 1, 1), (40, 1, 40, 4), (10, 40, 10, 5), (11, 10, 10, 6)];
         assert_eq!(members(&run), [10, 11, 40]);

@@ -205,7 +205,7 @@ fn processes(shim: &Shim) -> ProcessSet {
         Grouping::Own => set.groups.push(ProcessGroup::led_by(child)),
         // A job of its own: only its processes can be in the group.
         Grouping::Terminal if group_of(None) == Some(getpid()) => {
-            set.groups.push(ProcessGroup(pid(getpid()), child.1));
+            set.groups.push(ProcessGroup { id: pid(getpid()), start: child.start });
         }
         Grouping::Terminal => {}
     }

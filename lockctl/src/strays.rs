@@ -54,8 +54,8 @@ impl Strays {
         let is_led = |known: &BTreeSet<Process>, stat: &Stat| {
             let leader = all.get(&stat.pgrp).and_then(identity);
             known.iter().any(|one| {
-                u32::try_from(stat.pgrp) == Ok(one.0)
-                    && one.1 <= stat.starttime
+                u32::try_from(stat.pgrp) == Ok(one.pid)
+                    && one.start <= stat.starttime
                     && leader.is_none_or(|leader| leader == *one)
             })
         };
@@ -117,7 +117,7 @@ pub(crate) mod tests {
 
     fn look(strays: &mut Strays, all: &HashMap<i32, Stat>) -> Vec<u32> {
         let found = strays.look(all, |stat| stat.pgrp == 10, |stat| stat.pid == 40);
-        let mut found: Vec<u32> = found.into_iter().map(|stray| stray.process.0).collect();
+        let mut found: Vec<u32> = found.into_iter().map(|stray| stray.process.pid).collect();
         found.sort_unstable();
         found
     }

@@ -96,7 +96,7 @@ pub(crate) fn reason(locks: &LockSet, blocker: &Blocker, with_age: bool) -> Stri
 /// ` (pid 4242 on web1, 12 s)`
 pub(crate) fn facts(blocker: &Blocker, with_age: bool) -> String {
     let set = &blocker.client.processes;
-    let pid = set.processes.first().map(|process| format!("pid {}", process.0));
+    let pid = set.processes.first().map(|process| format!("pid {}", process.pid));
     let host = set.place.host.as_ref().map(|host| format!("on {host}"));
     let place = [pid, host].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let state = match blocker.client.state {

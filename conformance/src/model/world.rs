@@ -341,5 +341,5 @@ pub fn request(id: RequestId, at: usize, locks: LockSet, wait: bool) -> Acquire 
 }
 
 fn processes(pid: u32) -> ProcessSet {
-    ProcessSet { processes: vec![Process(pid + 1, 1)], ..ProcessSet::default() }
+    ProcessSet { processes: vec![Process { pid: pid + 1, start: 1 }], ..ProcessSet::default() }
 }

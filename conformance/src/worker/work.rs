@@ -79,7 +79,7 @@ struct Marks {
 
 impl Marks {
     fn new(directory: &Path) -> Result<Self, String> {
-        let Some(Process(pid, start)) = Process::current() else {
+        let Some(Process { pid, start }) = Process::current() else {
             return Err("this process cannot be named".into());
         };
         let own = directory.join(format!("process-{pid}-{start}"));
@@ -133,7 +133,7 @@ impl Marks {
 
 fn liveness(text: &str) -> Option<Liveness> {
     let (pid, start) = text.split_once(' ')?;
-    let process = Process(pid.parse().ok()?, start.parse().ok()?);
+    let process = Process { pid: pid.parse().ok()?, start: start.parse().ok()? };
     let processes = vec![process];
     Some(ProcessSet { processes, ..ProcessSet::current() }.probe(Reach::Network))
 }

@@ -56,7 +56,7 @@ async fn everything() -> Result<(), Box<dyn std::error::Error>> {
     let store = MemoryBackend::new();
     let dead = ProcessSet {
         place: Place::here(),
-        processes: vec![Process(i32::MAX.unsigned_abs(), 1)],
+        processes: vec![Process { pid: i32::MAX.unsigned_abs(), start: 1 }],
         groups: Vec::new(),
     };
     let victim = Locks::builder(store.clone()).in_current_runtime().processes(dead).build();

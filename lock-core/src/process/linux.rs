@@ -32,7 +32,7 @@ pub(super) fn here() -> Place {
 
 pub(super) fn current() -> Option<Process> {
     let stat = Entry::myself().and_then(|entry| entry.stat()).ok()?;
-    Some(Process(std::process::id(), stat.starttime))
+    Some(Process { pid: std::process::id(), start: stat.starttime })
 }
 
 pub(super) fn find(pid: u32) -> Option<Process> {
@@ -40,16 +40,16 @@ pub(super) fn find(pid: u32) -> Option<Process> {
         return None;
     }
     let stat = stat(checked(pid)?).ok()?;
-    Some(Process(pid, stat.starttime))
+    Some(Process { pid, start: stat.starttime })
 }
 
 pub(super) fn parent(child: Process) -> Option<Process> {
     let parent = find(parent_id(child)?)?;
     // A parent that ended in between gave its child away, and its id may be used again.
-    (parent_id(child)? == parent.0).then_some(parent)
+    (parent_id(child)? == parent.pid).then_some(parent)
 }
 
-pub(super) fn probe_process(Process(pid, start): Process) -> Liveness {
+pub(super) fn probe_process(Process { pid, start }: Process) -> Liveness {
     let Some(id) = checked(pid) else { return Liveness::Unknown };
     for _ in 0..LOOKS_MAX {
         match stat(id) {
@@ -66,7 +66,7 @@ pub(super) fn probe_process(Process(pid, start): Process) -> Liveness {
     Liveness::Unknown
 }
 
-pub(super) fn probe_group(ProcessGroup(pgid, since): ProcessGroup) -> Liveness {
+pub(super) fn probe_group(ProcessGroup { id: pgid, start: since }: ProcessGroup) -> Liveness {
     let Some(id) = checked(pgid) else { return Liveness::Unknown };
     if let Ok(leader) = stat(id) {
         // The kernel does not use an id again before the last member of its group is reaped.
@@ -99,7 +99,7 @@ pub(super) fn probe_group(ProcessGroup(pgid, since): ProcessGroup) -> Liveness {
 pub(super) struct Exit(AsyncFd<OwnedFd>);
 
 impl Exit {
-    pub(super) fn open(Process(pid, start): Process) -> io::Result<Self> {
+    pub(super) fn open(Process { pid, start }: Process) -> io::Result<Self> {
         let id = checked(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(id, PidfdFlags::empty())?;
         // Read after opening: whoever has the id and this start now had it then.
@@ -180,7 +180,7 @@ fn stat(id: Pid) -> Result<Stat, ProcError> {
     Entry::new(id.as_raw_pid())?.stat()
 }
 
-fn parent_id(Process(pid, start): Process) -> Option<u32> {
+fn parent_id(Process { pid, start }: Process) -> Option<u32> {
     let seen = stat(checked(pid)?).ok()?;
     if seen.starttime == start { u32::try_from(seen.ppid).ok() } else { None }
 }

@@ -45,13 +45,16 @@ impl fmt::Display for Liveness {
 }
 
 /// A process: its id, and when it was started, because ids are used again.
+///
+/// Tables have it as two numbers, `[pid, start]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Process(
+#[serde(from = "Pair", into = "Pair")]
+pub struct Process {
     /// The process id, in the pid namespace of the client.
-    pub u32,
+    pub pid: u32,
     /// When it was started, in clock ticks since boot as `/proc/PID/stat` tells it.
-    pub u64,
-);
+    pub start: u64,
+}
 
 impl Process {
     /// This process; `None` if its start cannot be read (no `/proc`, no file descriptor left).
@@ -79,7 +82,7 @@ impl Process {
     /// use lock_core::process::Process;
     ///
     /// for ancestor in Process::current().into_iter().flat_map(Process::ancestors) {
-    ///     println!("started by process {}", ancestor.0);
+    ///     println!("started by process {}", ancestor.pid);
     /// }
     /// ```
     pub fn ancestors(self) -> impl Iterator<Item = Self> {
@@ -88,18 +91,49 @@ impl Process {
 }
 
 /// A process group: all processes of the group that were started no earlier than its leader.
+///
+/// Tables have it as two numbers, `[id, start]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProcessGroup(
+#[serde(from = "Pair", into = "Pair")]
+pub struct ProcessGroup {
     /// The process group id.
-    pub u32,
+    pub id: u32,
     /// When its first process was started, in clock ticks since boot.
-    pub u64,
-);
+    pub start: u64,
+}
 
 impl ProcessGroup {
     /// The group that this process leads, or is about to lead.
-    pub fn led_by(Process(pid, start): Process) -> Self {
-        Self(pid, start)
+    pub fn led_by(Process { pid, start }: Process) -> Self {
+        Self { id: pid, start }
+    }
+}
+
+/// How tables have both.
+#[derive(Serialize, Deserialize)]
+struct Pair(u32, u64);
+
+impl From<Pair> for Process {
+    fn from(Pair(pid, start): Pair) -> Self {
+        Self { pid, start }
+    }
+}
+
+impl From<Process> for Pair {
+    fn from(process: Process) -> Self {
+        Self(process.pid, process.start)
+    }
+}
+
+impl From<Pair> for ProcessGroup {
+    fn from(Pair(id, start): Pair) -> Self {
+        Self { id, start }
+    }
+}
+
+impl From<ProcessGroup> for Pair {
+    fn from(group: ProcessGroup) -> Self {
+        Self(group.id, group.start)
     }
 }
 
@@ -213,7 +247,11 @@ mod tests {
 
     /// A process that is surely dead wherever it may be probed at all.
     fn dead_in(place: Place) -> ProcessSet {
-        ProcessSet { place, processes: vec![Process(i32::MAX.unsigned_abs(), 1)], groups: vec![] }
+        ProcessSet {
+            place,
+            processes: vec![Process { pid: i32::MAX.unsigned_abs(), start: 1 }],
+            groups: vec![],
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) fn here() -> Place {
 /// The start is made up: in a place that nobody knows it is never compared, and people see the id.
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 pub(super) fn current() -> Option<Process> {
-    Some(Process(std::process::id(), 0))
+    Some(Process { pid: std::process::id(), start: 0 })
 }
 
 pub(super) fn find(_pid: u32) -> Option<Process> {

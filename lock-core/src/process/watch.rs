@@ -36,7 +36,7 @@ impl DeathWatch {
     pub fn new(process: Process) -> Result<Self, WatchError> {
         match sys::Exit::open(process) {
             Ok(exit) => Ok(Self(exit)),
-            Err(source) => Err(WatchError { pid: process.0, source }),
+            Err(source) => Err(WatchError { pid: process.pid, source }),
         }
     }
 

@@ -100,7 +100,7 @@ impl WaiterView {
 #[non_exhaustive]
 pub struct Listing {
     /// The version of the cell.
-    pub version: u64,
+    pub version: Version,
     /// All holds, the oldest first.
     pub holds: Vec<HoldView>,
     /// The queue, in order.
@@ -140,7 +140,7 @@ impl fmt::Display for Blocker {
         let how = if self.waits { "waited for" } else { "held" };
         write!(f, "{} {how} by {}", self.lock, self.task)?;
         let set = &self.client.processes;
-        let pid = set.processes.first().map(|process| format!("pid {}", process.0));
+        let pid = set.processes.first().map(|process| format!("pid {}", process.pid));
         let host = set.place.host.as_ref().map(|host| format!("on {host}"));
         let place = [pid, host].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let comma = if place.is_empty() { "" } else { ", " };
@@ -266,7 +266,7 @@ impl LockTable {
             client: Arc::new(self.client_of(&waiter.task)),
             blocked_by: self.blockers(self.in_the_way(&waiter.task, &waiter.locks, ticket)),
         });
-        Listing { version: 0, holds, waiting: waiting.collect() }
+        Listing { version: Version::ABSENT, holds, waiting: waiting.collect() }
     }
 
     /// A client, if the table knows it.

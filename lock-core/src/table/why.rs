@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::claims::{Claim, Counted};
 use super::view::{Blocker, ClientView, HoldView, WaiterView};
 use super::{LAST, LockTable, Ticket};
+use crate::backend::Version;
 use crate::ids::{RequestId, TaskId};
 use crate::name::LockName;
 use crate::request::{LockSet, Mode};
@@ -17,7 +18,7 @@ use crate::request::{LockSet, Mode};
 #[non_exhaustive]
 pub struct Why {
     /// The version of the cell that was looked at.
-    pub version: u64,
+    pub version: Version,
     /// What is asked for.
     pub locks: LockSet,
     /// What has to come true, all of it. Empty: the locks would be granted at once.
@@ -93,7 +94,14 @@ impl LockTable {
         }
         waiting.retain(|waiter| behind.contains(&waiter.id));
         let place = self.queue.len();
-        Why { version: 0, locks: locks.clone(), conditions, waiting, dead: Vec::new(), place }
+        Why {
+            version: Version::ABSENT,
+            locks: locks.clone(),
+            conditions,
+            waiting,
+            dead: Vec::new(),
+            place,
+        }
     }
 
     /// Why this one of the locks is not to be had yet, if it is not.

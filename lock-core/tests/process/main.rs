@@ -25,7 +25,7 @@ fn this_process_is_alive_in_a_known_place() {
     let current = ProcessSet::current();
     assert_eq!(current.place, here);
     assert_eq!(current.processes, [Process::current().unwrap()]);
-    assert_eq!(current.processes[0].0, std::process::id());
+    assert_eq!(current.processes[0].pid, std::process::id());
     assert_eq!(current.probe(Reach::Host), Liveness::Alive);
     assert_eq!(current.probe(Reach::Network), Liveness::Alive);
 }
@@ -36,19 +36,19 @@ fn a_child_is_alive_until_it_is_killed_and_dead_before_it_is_reaped() {
     assert_eq!(process(child.id()), Liveness::Alive);
     child.signal(Signal::KILL);
     child.await_state(WaitIdOptions::EXITED);
-    assert_eq!(Process::find(child.id().0), Some(child.id()), "a zombie still has its id");
+    assert_eq!(Process::find(child.id().pid), Some(child.id()), "a zombie still has its id");
     assert_eq!(process(child.id()), Liveness::Dead, "as a zombie");
     child.reap();
     assert_eq!(process(child.id()), Liveness::Dead, "reaped");
-    assert_eq!(Process::find(child.id().0), None);
+    assert_eq!(Process::find(child.id().pid), None);
 }
 
 #[test]
 fn another_start_is_another_process() {
     let child = Running::waiting();
-    let Process(pid, start) = child.id();
-    assert_eq!(process(Process(pid, start - 1)), Liveness::Dead);
-    assert_eq!(process(Process(pid, start + 1)), Liveness::Dead);
+    let Process { pid, start } = child.id();
+    assert_eq!(process(Process { pid, start: start - 1 }), Liveness::Dead);
+    assert_eq!(process(Process { pid, start: start + 1 }), Liveness::Dead);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_name_that_looks_like_a_state_deceives_nobody() {
     std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
     let child = Running::start(Command::new(program).arg0("sh").args(["-c", "read line"]));
     until(|| {
-        std::fs::read_to_string(format!("/proc/{}/comm", child.id().0)).unwrap() == "x) Z 1 1 1\n"
+        std::fs::read_to_string(format!("/proc/{}/comm", child.id().pid)).unwrap() == "x) Z 1 1 1\n"
     });
     assert_eq!(process(child.id()), Liveness::Alive);
     assert_eq!(child.id().parent(), Process::current());
@@ -123,10 +123,14 @@ fn a_group_of_zombies_is_dead() {
 #[test]
 fn a_group_is_dead_when_its_id_was_used_again_or_its_members_are_older() {
     let leader = Running::start(Command::new("cat").process_group(0));
-    let Process(pid, start) = leader.id();
-    assert_eq!(group(ProcessGroup(pid, start)), Liveness::Alive);
-    assert_eq!(group(ProcessGroup(pid, start - 1)), Liveness::Dead, "id used again");
-    assert_eq!(group(ProcessGroup(pid, start + 1)), Liveness::Dead, "older than the group");
+    let Process { pid, start } = leader.id();
+    assert_eq!(group(ProcessGroup { id: pid, start }), Liveness::Alive);
+    assert_eq!(group(ProcessGroup { id: pid, start: start - 1 }), Liveness::Dead, "id used again");
+    assert_eq!(
+        group(ProcessGroup { id: pid, start: start + 1 }),
+        Liveness::Dead,
+        "older than the group"
+    );
     let no_leader = Running::waiting();
     assert_eq!(group(ProcessGroup::led_by(no_leader.id())), Liveness::Dead, "leads no group");
 }
@@ -134,8 +138,8 @@ fn a_group_is_dead_when_its_id_was_used_again_or_its_members_are_older() {
 #[test]
 fn a_set_lives_with_any_member_and_dies_with_the_last() {
     let mut child = Running::waiting();
-    let dead = Process(child.id().0, child.id().1 + 1);
-    let unknown = Process(0, 0);
+    let dead = Process { pid: child.id().pid, start: child.id().start + 1 };
+    let unknown = Process { pid: 0, start: 0 };
     let set = |processes: &[Process]| {
         ProcessSet { place: Place::here(), processes: processes.to_vec(), groups: vec![] }
             .probe(Reach::Network)
@@ -169,18 +173,18 @@ fn another_boot_or_namespace_says_nothing_of_who_lives_here() {
 #[test]
 fn ids_that_no_process_can_have_are_unknown() {
     for id in [0, 1 << 31, u32::MAX] {
-        assert_eq!(process(Process(id, 0)), Liveness::Unknown, "{id}");
-        assert_eq!(group(ProcessGroup(id, 0)), Liveness::Unknown, "{id}");
+        assert_eq!(process(Process { pid: id, start: 0 }), Liveness::Unknown, "{id}");
+        assert_eq!(group(ProcessGroup { id, start: 0 }), Liveness::Unknown, "{id}");
         assert_eq!(Process::find(id), None);
-        assert_eq!(Process(id, 0).parent(), None);
+        assert_eq!(Process { pid: id, start: 0 }.parent(), None);
     }
-    assert_ne!(group(ProcessGroup(1, u64::MAX)), Liveness::Alive);
+    assert_ne!(group(ProcessGroup { id: 1, start: u64::MAX }), Liveness::Alive);
 }
 
 #[test]
 fn the_ancestors_lead_to_whoever_started_us() {
     let ancestors: Vec<_> = Process::current().unwrap().ancestors().collect();
-    assert_eq!(ancestors.first().map(|parent| parent.0), Some(parent_id()));
+    assert_eq!(ancestors.first().map(|parent| parent.pid), Some(parent_id()));
     let child = Running::waiting();
     let of_child: Vec<_> = child.id().ancestors().collect();
     assert_eq!(of_child[0], Process::current().unwrap());
@@ -205,8 +209,8 @@ proptest! {
         set.place.pid_ns = if is_pid_ns_kept { set.place.pid_ns } else { pid_ns };
         set.place.time_ns = if is_time_ns_kept { set.place.time_ns } else { time_ns };
         let current = set.processes.remove(0);
-        set.processes.extend(processes.into_iter().map(|(pid, start)| Process(pid, start)));
-        set.groups.extend(groups.into_iter().map(|(pgid, since)| ProcessGroup(pgid, since)));
+        set.processes.extend(processes.into_iter().map(|(pid, start)| Process { pid, start }));
+        set.groups.extend(groups.into_iter().map(|(pgid, since)| ProcessGroup { id: pgid, start: since }));
         // Alone, the strangers must at least neither panic nor stop anybody.
         set.probe(Reach::Host);
         set.processes.insert(at.index(set.processes.len() + 1), current);
@@ -263,14 +267,14 @@ async fn a_watch_waits_for_the_last_thread() {
 #[tokio::test]
 async fn a_watch_is_refused_for_whoever_is_not_there() {
     let mut child = Running::waiting();
-    let Process(pid, start) = child.id();
-    let error = DeathWatch::new(Process(pid, start - 1)).unwrap_err();
+    let Process { pid, start } = child.id();
+    let error = DeathWatch::new(Process { pid, start: start - 1 }).unwrap_err();
     assert_eq!(error.pid, pid);
     child.signal(Signal::KILL);
     child.reap();
     DeathWatch::new(child.id()).unwrap_err();
     for id in [0, 1 << 31, u32::MAX] {
-        let error = DeathWatch::new(Process(id, 0)).unwrap_err();
+        let error = DeathWatch::new(Process { pid: id, start: 0 }).unwrap_err();
         assert_eq!(error.source.kind(), std::io::ErrorKind::InvalidInput);
     }
 }

@@ -23,7 +23,7 @@ fn hidden_processes_are_unknown_and_gone_ones_dead() {
     let hidden = Running::start(Command::new("cat").process_group(0));
     let mut gone = Running::start(Command::new("true").process_group(0));
     gone.reap();
-    let ids = [hidden.id(), gone.id()].map(|Process(pid, start)| format!("{pid} {start}"));
+    let ids = [hidden.id(), gone.id()].map(|Process { pid, start }| format!("{pid} {start}"));
     run_inside(
         "hidden_processes_are_unknown_and_gone_ones_dead",
         &ids.join(" "),
@@ -36,11 +36,11 @@ fn hidden_processes_are_unknown_and_gone_ones_dead() {
 fn probe_behind_hidepid(ids: &str) {
     let ids: Vec<u64> = ids.split(' ').map(|id| id.parse().unwrap()).collect();
     let [hidden_pid, hidden_start, gone_pid, gone_start] = ids[..] else { panic!("{ids:?}") };
-    let hidden = Process(u32::try_from(hidden_pid).unwrap(), hidden_start);
-    let gone = Process(u32::try_from(gone_pid).unwrap(), gone_start);
+    let hidden = Process { pid: u32::try_from(hidden_pid).unwrap(), start: hidden_start };
+    let gone = Process { pid: u32::try_from(gone_pid).unwrap(), start: gone_start };
 
     assert_eq!(ProcessSet::current().probe(Reach::Network), Liveness::Alive, "itself");
-    assert_eq!(Process::find(hidden.0), None, "hidepid has no effect");
+    assert_eq!(Process::find(hidden.pid), None, "hidepid has no effect");
     assert_eq!(process(hidden), Liveness::Unknown);
     assert_eq!(group(ProcessGroup::led_by(hidden)), Liveness::Unknown);
     assert_eq!(process(gone), Liveness::Dead);
@@ -107,13 +107,13 @@ fn a_process_whose_id_is_used_again_is_dead() {
     assert_eq!(process(first.id()), Liveness::Alive);
     first.signal(Signal::KILL);
     first.reap();
-    let Process(pid, start) = first.id();
+    let Process { pid, start } = first.id();
     let mut second = None;
     until(|| {
         std::fs::write(LAST_PID, (pid - 1).to_string()).unwrap();
         let next = Running::start(Command::new("cat").process_group(0));
         // The same tick of the clock, or a thread was faster: once more.
-        let is_again = next.id().0 == pid && next.id().1 > start;
+        let is_again = next.id().pid == pid && next.id().start > start;
         second = is_again.then_some(next);
         is_again
     });

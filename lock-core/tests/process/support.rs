@@ -64,7 +64,7 @@ impl Running {
 
     /// The state of the main thread, as `/proc` has it.
     pub(crate) fn state(&self) -> char {
-        let pid = i32::try_from(self.id.0).unwrap();
+        let pid = i32::try_from(self.id.pid).unwrap();
         procfs::process::Process::new(pid).unwrap().stat().unwrap().state
     }
 }

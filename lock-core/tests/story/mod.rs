@@ -113,7 +113,7 @@ pub(crate) fn info(name: &str) -> ClientInfo {
         name: name.into(),
         processes: ProcessSet {
             place: Where { host: Some("web1".into()), ..Where::default() },
-            processes: vec![Process(4242, 1)],
+            processes: vec![Process { pid: 4242, start: 1 }],
             groups: vec![],
         },
         bell: None,

@@ -39,10 +39,12 @@ pub(super) const RELEASE: Signal = Signal::USR1;
 
 /// Stays behind for a process that was started `since` then; says how it has to end.
 pub(crate) fn keep(options: &cli::Acquire, since: u64, settings: &Settings) -> Exit {
-    keep_for(Process(options.pid, since), options, settings).unwrap_or_else(|error| {
-        notice::say_error(&error);
-        error.exit()
-    })
+    keep_for(Process { pid: options.pid, start: since }, options, settings).unwrap_or_else(
+        |error| {
+            notice::say_error(&error);
+            error.exit()
+        },
+    )
 }
 
 /// What the process does at the end.
@@ -73,7 +75,7 @@ fn keep_for(
         check_grace(kill_grace, lease)?;
     }
     let watched = Handle::open(holder).map_err(failed("watch the process"))?;
-    let watched = watched.ok_or(AcquireForError::NoProcess(holder.0))?;
+    let watched = watched.ok_or(AcquireForError::NoProcess(holder.pid))?;
     let keeper = Process::current().ok_or(AcquireForError::NoProcess(std::process::id()))?;
     if !asking.quiet {
         warnings::say();
@@ -196,7 +198,7 @@ impl Kept<'_> {
 impl Kept<'_> {
     /// Says something where the holder says what goes wrong: what was ours for that is let go.
     fn tell(&self, text: &str) -> io::Result<()> {
-        let Process(pid, _) = self.holder;
+        let Process { pid, .. } = self.holder;
         // The end of a terminal is not to be that of this process, nor is a pipe to be waited for.
         let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
         let mut options = OpenOptions::new();
@@ -243,7 +245,7 @@ fn close_inherited() -> io::Result<()> {
 /// `backup.sh-4242`
 fn default_name(holder: Process) -> String {
     let mut name = String::new();
-    let comm = File::open(format!("/proc/{}/comm", holder.0));
+    let comm = File::open(format!("/proc/{}/comm", holder.pid));
     let _ = comm.and_then(|mut comm| comm.read_to_string(&mut name));
-    format!("{}-{}", name.trim_end(), holder.0)
+    format!("{}-{}", name.trim_end(), holder.pid)
 }

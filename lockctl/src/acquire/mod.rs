@@ -80,7 +80,7 @@ fn in_background(options: &cli::Acquire) -> Result<Exit, AcquireForError> {
     let failed = |doing| move |source| AcquireForError::System { doing, source };
     let mut keeper = Command::new("/proc/self/exe");
     let arguments = env::args_os().skip(1).filter(|argument| argument != "--");
-    keeper.arg0("lockctl").args(arguments).arg(format!("--{KEEPER_OPTION}={}", holder.1));
+    keeper.arg0("lockctl").args(arguments).arg(format!("--{KEEPER_OPTION}={}", holder.start));
     // The end of its stdin tells it that this process is gone.
     let mut keeper = keeper
         .stdin(Stdio::piped())
@@ -107,14 +107,14 @@ fn in_background(options: &cli::Acquire) -> Result<Exit, AcquireForError> {
 
 /// What the client of a process that keeps locks for another is called.
 fn client_name(keeper: Process) -> String {
-    format!("{CLIENT_PREFIX}-{}-{}", keeper.0, keeper.1)
+    format!("{CLIENT_PREFIX}-{}-{}", keeper.pid, keeper.start)
 }
 
 /// The process that keeps the locks of this client for another one, if it is such a client.
 pub(crate) fn keeper_of(client: &ClientView) -> Option<Process> {
     let (pid, start) =
         client.name.strip_prefix(CLIENT_PREFIX)?.strip_prefix('-')?.split_once('-')?;
-    Some(Process(pid.parse().ok()?, start.parse().ok()?))
+    Some(Process { pid: pid.parse().ok()?, start: start.parse().ok()? })
 }
 
 /// This process alone, of this place.

@@ -83,10 +83,10 @@ fn give_back(settings: &Settings, pid: u32, request: Option<&Request>) -> Result
     }
     let mut handles = Vec::new();
     for Kept { keeper, .. } in &kept {
-        let failed = |source| ReleaseError::Signal { pid: keeper.0, source };
+        let failed = |source| ReleaseError::Signal { pid: keeper.pid, source };
         if let Some(handle) = Handle::open(*keeper).map_err(failed)? {
             handle.signal(RELEASE).and_then(|()| handle.signal(Signal::CONT)).map_err(failed)?;
-            handles.push((keeper.0, handle));
+            handles.push((keeper.pid, handle));
         }
     }
     for (pid, handle) in handles {

@@ -145,7 +145,7 @@ impl Processes {
     }
 
     pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        self.singles.iter().map(|process| process.0)
+        self.singles.iter().map(|process| process.pid)
     }
 
     /// Whether any of them lives, as far as it can be seen from here.

@@ -124,7 +124,8 @@ impl Watch<'_> {
             if let Some(exit) = self.show() {
                 return Ok(exit);
             }
-            let seen = Version(self.news.listing.as_ref().map_or(0, |listing| listing.version));
+            let seen =
+                self.news.listing.as_ref().map_or(Version::ABSENT, |listing| listing.version);
             let next = async {
                 tokio::select! {
                     () = sleep(interval) => {}

@@ -134,7 +134,7 @@ fn a_denial_says_who_where_since_when_and_the_place(scene: &Scene) -> Verdict {
         let holder = &denial.blockers[0];
         assert_eq!(&holder.task_id, guard.task_id());
         assert_eq!((&*holder.client.name, holder.client.id), ("holder client", one.client_id()));
-        assert_eq!(holder.client.processes.processes[0].0, std::process::id());
+        assert_eq!(holder.client.processes.processes[0].pid, std::process::id());
         assert!(holder.client.processes.place.host.is_some());
         if cfg!(target_os = "linux") {
             assert_eq!(holder.client.state, Liveness::Alive);
@@ -158,7 +158,7 @@ fn a_denial_names_the_process_that_holds(scene: &Scene) -> Verdict {
     scene.block_on(async {
         let blocker = busy(locks.try_acquire("a").await)?.blockers.remove(0);
         assert_eq!((&*blocker.client.name, blocker.task_id.to_string()), ("worker", hold.task));
-        assert_eq!(blocker.client.processes.processes[0].0, worker.pid());
+        assert_eq!(blocker.client.processes.processes[0].pid, worker.pid());
         Ok(())
     })
 }

@@ -65,15 +65,15 @@ fn a_used_again_process_id_is_no_owner(scene: &Scene) -> Verdict {
 
 fn a_living_process_with_another_start_is_no_owner(scene: &Scene) -> Verdict {
     let idler = Idler::start(&mut Command::new("cat"))?;
-    let Some(Process(pid, start)) = Process::find(idler.id()) else {
+    let Some(Process { pid, start }) = Process::find(idler.id()) else {
         return Err(Failure::skipped("processes cannot be probed here"));
     };
     let locks = scene.locks()?.blocking();
     let set =
         |process| ProcessSet { place: Place::here(), processes: vec![process], groups: vec![] };
-    let alive = Ghost::haunt(scene, set(Process(pid, start)), LONG, "alive")?;
+    let alive = Ghost::haunt(scene, set(Process { pid, start }), LONG, "alive")?;
     let request = Request::exclusive("a").and_shared("b").and_limit("c", 3);
-    let gone = Ghost::haunt(scene, set(Process(pid, start + 1)), LONG, request)?;
+    let gone = Ghost::haunt(scene, set(Process { pid, start: start + 1 }), LONG, request)?;
     let request = Request::exclusive("a").and_exclusive("b").and_exclusive("c");
     let taken = locks.acquire_timeout(request, LIVENESS)?;
     assert!(taken.fence() > gone.guard.fence());
@@ -202,7 +202,7 @@ fn what_is_left_of_a_process_group_keeps_the_locks(scene: &Scene) -> Verdict {
     let set = ProcessSet { place: Place::here(), processes: vec![process], groups };
     let ghost = Ghost::haunt(scene, set, SHORT, "app/blog")?;
     leader.child.wait()?;
-    assert!(Process::find(process.0) != Some(process), "the leader is gone");
+    assert!(Process::find(process.pid) != Some(process), "the leader is gone");
 
     let locks = scene.locks()?.blocking();
     let denied = locks.acquire_timeout("app/blog", SHORT * 3 / 2).unwrap_err();
