@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::try_join_all;
-use lock_core::{AcquireError, Guard, LockSet, Locks, Mode, Request, Task};
+use lock_core::{AcquireError, Guard, LockSet, Locks, Mode, Request, Task, TaskId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -74,14 +74,13 @@ async fn perform(
     let locks = draw_locks(random);
     let manner = draw_manner(random);
     recorder.record(What::Asked { task: id.clone(), locks: written(&locks) });
+    let mut dealing = Dealing { recorder, task: id.clone(), guard: None, is_over: false };
     let asked = timeout(LIVENESS / 2, ask(&mut task, locks, manner)).await;
     let guard = match asked.map_err(|_| format!("task {id} waits for ever"))? {
-        Ok(Some(guard)) => guard,
-        Ok(None) => {
-            recorder.record(What::Dropped { task: id });
-            return Ok(());
-        }
+        Ok(Some(guard)) => dealing.guard.insert(guard),
+        Ok(None) => return Ok(()),
         Err(error) => {
+            dealing.is_over = true;
             let why = match &error {
                 AcquireError::Busy(_) => Refusal::Busy,
                 AcquireError::TimedOut(_) => Refusal::TimedOut,
@@ -107,15 +106,29 @@ async fn perform(
         try_join_all(steps).await?;
     }
     pause(random).await;
-    if random.u8(..4) == 0 {
-        recorder.record(What::Dropped { task: id });
-        drop(guard);
-        return Ok(());
-    }
+    let Some(guard) = dealing.guard.take_if(|_| random.u8(..4) > 0) else { return Ok(()) };
+    dealing.is_over = true;
     recorder.record(What::Releasing { task: id.clone() });
     guard.release().await.map_err(|error| error.to_string())?;
     recorder.record(What::Released { task: id });
     Ok(())
+}
+
+/// A request and what it was granted; it is written down that it was dropped, however that comes about.
+struct Dealing<'r> {
+    recorder: &'r Recorder,
+    task: TaskId,
+    guard: Option<Guard>,
+    is_over: bool,
+}
+
+impl Drop for Dealing<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Before it is given back, so that nobody else seems to have it meanwhile.
+            self.recorder.record(What::Dropped { task: self.task.clone() });
+        }
+    }
 }
 
 /// `None`: it was cancelled.
