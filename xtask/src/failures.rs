@@ -42,9 +42,11 @@ impl Failures {
         if let Some(name) = name {
             self.left = SAID;
             let _ = write!(self.said, "\n- {}", name.trim_end_matches(" stdout"));
-        } else if line == "failures:" || line.starts_with("test result:") {
+        } else if ["failures:", "stack backtrace:"].contains(&line)
+            || line.starts_with("test result:")
+        {
             self.left = 0;
-        } else if self.left > 0 && !line.trim().is_empty() && !line.starts_with("note: run with") {
+        } else if self.left > 0 && !line.trim().is_empty() && !line.starts_with("note: run with ") {
             let kept: String = line.chars().take(self.left).collect();
             self.left -= kept.chars().count();
             let _ = write!(self.said, "\n    {kept}");
@@ -70,6 +72,8 @@ mod tests {
             "",
             "thread 'two' (7) panicked at src/lib.rs:1:1:",
             "it is broken",
+            "stack backtrace:",
+            "   0: __rustc::rust_begin_unwind",
             "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
             "---- three stdout ----",
             &long,
