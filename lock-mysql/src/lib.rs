@@ -136,10 +136,10 @@
 //! is sent; so is one beyond [`table_bytes_max`](lock_core::LocksBuilder::table_bytes_max).
 //!
 //! Sixteen processes of one host and user that do nothing but take and give back locks of one namespace get
-//! 2,800 to 6,700 changes a second done on MySQL there, each about as many as the other, because one of them
-//! writes for all; on two hosts 1,500 to 1,800, on four 900. Where they cannot reach each other they take
-//! turns, which makes 700 to 1,300; retrying blindly makes 190 to 350. Tasks of one process share their
-//! changes: 64 of them acquire and release 20,000 to 35,000 times a second.
+//! some 6,000 acquires and releases a second done on MySQL there, each about as many as the other, because one
+//! of them writes for all. Where they cannot reach each other they take turns, which makes some 1,200; retrying
+//! blindly makes some 300. Tasks of one process share their changes: 64 of them acquire and release some
+//! 30,000 times a second. `cargo xtask bench` measures it.
 //!
 //! While locks are only held, with a lease of 60 s, there is one change in 20 s for each process, however
 //! many locks it holds.

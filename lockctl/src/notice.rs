@@ -4,7 +4,8 @@ use std::{fmt::Display, io::Write};
 
 /// Says something on stderr; a stderr that cannot be written stops nothing.
 pub(crate) fn say(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "lockctl: {text}");
+    // At once: others write there too, and some read it.
+    let _ = std::io::stderr().write_all(format!("lockctl: {text}\n").as_bytes());
 }
 
 /// Says an error with all its causes, and what to look at, if the error does not.

@@ -32,8 +32,9 @@ fn a_deadlock_is_somebody_elses_turn() {
         for id in 2..50 {
             run_on(&mut rival, &format!("INSERT INTO other VALUES ({id}, 0)")).await;
         }
+        let mut watcher = place.watcher().await;
         let (swapped, ()) = tokio::join!(swap(&backend, 1, "{\"n\":1}"), async {
-            place.until_busy("UPDATE other%").await;
+            watcher.until_busy("UPDATE other%").await;
             run_on(&mut rival, "SELECT * FROM interlock FOR UPDATE").await;
         });
         expect(place, swapped, Kind::Busy, &[1213], "");
@@ -68,7 +69,7 @@ fn a_table_that_somebody_has_locked_leaves_no_statement_behind() {
         run_on(&mut backup, "LOCK TABLES interlock WRITE").await;
         expect(place, backend.load().await, Kind::Unavailable, &[1205], "");
         // Nothing of it may come true later. The server shows a statement until it has sent its error.
-        place.until_idle("%interlock%").await;
+        place.watcher().await.until_idle("%interlock%").await;
         run_on(&mut backup, "UNLOCK TABLES").await;
         assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);
     });
@@ -87,8 +88,9 @@ fn a_row_that_changed_since_the_snapshot_is_somebody_elses_turn() {
         run_on(&mut rival, "BEGIN").await;
         run_on(&mut rival, "UPDATE interlock SET version = 7").await;
         // A swap has no snapshot: it waits for the row, and finds it changed.
+        let mut watcher = place.watcher().await;
         let (swapped, ()) = tokio::join!(swap(&backend, 1, "{}"), async {
-            place.until_busy("UPDATE `interlock`%").await;
+            watcher.until_busy("UPDATE `interlock`%").await;
             run_on(&mut rival, "COMMIT").await;
         });
         assert_eq!(swapped.unwrap(), Swap::Conflict);
@@ -108,7 +110,7 @@ fn a_row_that_changed_since_the_snapshot_is_somebody_elses_turn() {
             .await;
         run_on(&mut rival, "DO GET_LOCK('gate', 20)").await;
         let (swapped, ()) = tokio::join!(swap(&backend, 7, "{}"), async {
-            place.until_busy("%GET_LOCK(''gate%").await;
+            watcher.until_busy("%GET_LOCK(''gate%").await;
             run_on(&mut rival, "UPDATE other SET n = 100").await;
             run_on(&mut rival, "DO RELEASE_LOCK('gate')").await;
         });
@@ -197,20 +199,22 @@ fn numbers_that_only_clusters_raise_are_sorted() {
 #[test]
 fn what_is_killed_amid_a_statement_is_unknown_to_a_swap_and_no_answer_to_a_read() {
     everywhere(async |place| {
-        let backend = place.backend();
+        let user = place.plain_user().await;
+        let backend = place.backend_of(&user);
         swap(&backend, 0, "{}").await.unwrap();
         let mut rival = place.connect().await;
+        let mut watcher = place.watcher().await;
         for (kill, numbers) in [("KILL", &[][..]), ("KILL QUERY", &[1317])] {
             run_on(&mut rival, "LOCK TABLES interlock WRITE").await;
             let (swapped, ()) = tokio::join!(swap(&backend, 1, "{}"), async {
-                let id = place.until_busy("UPDATE `interlock`%").await;
-                place.run(&[&format!("{kill} {id}")]).await;
+                let id = watcher.until_busy("UPDATE `interlock`%").await;
+                watcher.run(&format!("{kill} {id}")).await;
             });
             println!("{kill}");
             expect(place, swapped, Kind::OutcomeUnknown, numbers, "write to");
             let (read, ()) = tokio::join!(backend.load(), async {
-                let id = place.until_busy("SELECT version%").await;
-                place.run(&[&format!("{kill} {id}")]).await;
+                let id = watcher.until_busy("SELECT version%").await;
+                watcher.run(&format!("{kill} {id}")).await;
             });
             expect(place, read, Kind::Unavailable, numbers, "read from");
             run_on(&mut rival, "UNLOCK TABLES").await;
@@ -218,15 +222,14 @@ fn what_is_killed_amid_a_statement_is_unknown_to_a_swap_and_no_answer_to_a_read(
         }
         // While nothing was under way.
         for swaps in [true, false] {
-            let id = place
-                .count(&format!(
-                    "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
-                     WHERE db = '{}' AND command = 'Sleep' AND id <> {}",
-                    place.name,
-                    connection_id(&mut rival).await
-                ))
-                .await;
-            place.run(&[&format!("KILL {id}")]).await;
+            // It is the only connection of this user, once the server has ended those before.
+            let connections = format!(
+                "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE user = '{user}'"
+            );
+            let number = format!("SELECT COUNT(*) FROM ({connections}) one");
+            until("the others are gone", async || place.count(&number).await == 1).await;
+            let id = place.count(&connections).await;
+            watcher.run(&format!("KILL {id}")).await;
             if swaps {
                 let swapped = swap(&backend, 1, "{}").await;
                 println!("idle killed: {swapped:?}");
@@ -241,11 +244,6 @@ fn what_is_killed_amid_a_statement_is_unknown_to_a_swap_and_no_answer_to_a_read(
     });
 }
 
-async fn connection_id(connection: &mut sqlx::MySqlConnection) -> i64 {
-    let id = sqlx::query_scalar::<_, i64>("SELECT CAST(CONNECTION_ID() AS SIGNED)");
-    id.fetch_one(connection).await.unwrap()
-}
-
 #[test]
 fn a_server_that_ends_amid_a_statement_leaves_it_unknown() {
     on_own(
@@ -255,16 +253,18 @@ fn a_server_that_ends_amid_a_statement_leaves_it_unknown() {
             swap(&backend, 0, "{}").await.unwrap();
             for order in ["SIGKILL", "SHUTDOWN"] {
                 println!("{order}");
+                // All are connected before the time begins that a backend waits.
+                let (reader, mut watcher) = (place.backend(), place.watcher().await);
+                reader.load().await.unwrap();
                 let mut rival = place.connect().await;
                 run_on(&mut rival, "LOCK TABLES interlock WRITE").await;
-                let reader = place.backend();
                 let (swapped, read, ()) =
                     tokio::join!(swap(&backend, 1, "{}"), reader.load(), async {
-                        place.until_busy("UPDATE `interlock`%").await;
-                        place.until_busy("SELECT version%").await;
+                        watcher.until_busy("UPDATE `interlock`%").await;
+                        watcher.until_busy("SELECT version%").await;
                         match order {
                             "SIGKILL" => place.instance().kill().unwrap(),
-                            _ => run_on(&mut place.connect().await, "SHUTDOWN").await,
+                            _ => watcher.run("SHUTDOWN").await,
                         }
                     });
                 let gone = async || TcpStream::connect(place.instance().address()).is_err();

@@ -153,26 +153,40 @@ impl Place {
         self.user(&[format!("SELECT, INSERT, UPDATE ON {}.interlock", self.name)]).await
     }
 
+    /// Somebody who sees what is under way in this database.
+    pub(crate) async fn watcher(&self) -> Watcher {
+        Watcher { connection: self.connect().await, database: self.name.clone() }
+    }
+}
+
+/// Root, who is connected before there is something to see: statements of a backend that wait for a lock
+/// give up soon.
+pub(crate) struct Watcher {
+    connection: MySqlConnection,
+    database: String,
+}
+
+impl Watcher {
     /// The connections to this database that are just doing something, whose statement is like this.
-    pub(crate) async fn busy(&self, like: &str) -> Vec<i64> {
+    pub(crate) async fn busy(&mut self, like: &str) -> Vec<i64> {
         let sql = format!(
             "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
              WHERE db = '{}' AND command <> 'Sleep' AND info LIKE '{like}' \
              AND id <> CONNECTION_ID()",
-            self.name
+            self.database
         );
-        let mut connection = self.connect().await;
-        let rows = connection.fetch_all(AssertSqlSafe(sql)).await.expect("root sees everybody");
+        let rows = self.connection.fetch_all(AssertSqlSafe(sql)).await;
+        let rows = rows.expect("root sees everybody");
         rows.iter().map(|row| row.try_get_unchecked(0).expect("it is a number")).collect()
     }
 
     /// Waits until no statement like this is under way.
-    pub(crate) async fn until_idle(&self, like: &str) {
+    pub(crate) async fn until_idle(&mut self, like: &str) {
         until(&format!("no {like}"), async || self.busy(like).await.is_empty()).await;
     }
 
     /// Waits until a statement like this is under way in this database, and gives its connection.
-    pub(crate) async fn until_busy(&self, like: &str) -> i64 {
+    pub(crate) async fn until_busy(&mut self, like: &str) -> i64 {
         let mut found = Vec::new();
         until(like, async || {
             found = self.busy(like).await;
@@ -180,6 +194,11 @@ impl Place {
         })
         .await;
         found[0]
+    }
+
+    /// Runs a statement.
+    pub(crate) async fn run(&mut self, statement: &str) {
+        run_on(&mut self.connection, statement).await;
     }
 }
 

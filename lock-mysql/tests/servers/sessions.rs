@@ -151,7 +151,7 @@ fn a_pool_that_is_all_taken_and_a_runtime_that_is_blocked_cost_no_lease() {
         let options: MySqlConnectOptions = place.url().parse().unwrap();
         let pool = MySqlPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
         let taken = pool.acquire().await.unwrap();
-        let lease = Duration::from_secs(1);
+        let lease = Duration::from_secs(3);
         let locks = Locks::builder(MySqlBackend::from_pool(&pool).unwrap()).lease(lease).build();
         let guard = locks.acquire("app").await.unwrap();
         let before = place.count("SELECT CAST(version AS SIGNED) FROM interlock").await;

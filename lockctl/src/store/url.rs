@@ -107,7 +107,7 @@ pub(crate) enum UrlError {
     #[error("there is no store of the kind \"{0}\": lockctl knows sqlite, file, mysql and redis")]
     UnknownScheme(String),
     /// The scheme is known, but its backend was not built in.
-    #[error("this build has no backend for {0}: use sqlite:PATH")]
+    #[error("this build has no backend for {0}: build lockctl with all its features")]
     NoBackend(String),
     /// A path is missing.
     #[error("\"{0}\" names no file: write for example {1}")]

@@ -8,6 +8,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
@@ -262,7 +263,11 @@ impl Running {
     pub(crate) fn kill_all(&self) {
         let group = self.command_pid();
         self.signal(Signal::KILL);
-        kill_process_group(group, Signal::KILL).unwrap();
+        match kill_process_group(group, Signal::KILL) {
+            // The command was told by its parent's end, and somebody has reaped it.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends a signal to `lockctl` and to the whole group of its command.

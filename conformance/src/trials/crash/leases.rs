@@ -174,11 +174,12 @@ pub(super) fn a_late_verdict_frees_nobody_who_has_renewed(scene: &Scene) -> Verd
 }
 
 pub(super) fn a_busy_executor_keeps_its_lease(scene: &Scene) -> Verdict {
-    let mut holder = scene.worker_with(&elsewhere())?;
+    let lease = 5 * LEASE;
+    let mut holder = scene.worker_with(&elsewhere().lease(lease))?;
     let held = holder.acquire("app/blog")?;
     let mut heir = scene.worker("heir")?;
     let waits = heir.ask("app/blog", None)?;
-    let blocked = holder.order(Order::Block(LEASE * 3 / 2))?;
+    let blocked = holder.order(Order::Block(lease * 3 / 2))?;
     let check = holder.order(Order::Check(held.key))?;
     expect_report(&mut holder, blocked, "Done")?;
     expect_report(&mut holder, check, "Done")?;

@@ -221,7 +221,7 @@ fn a_busy_request_says_who_and_since_when_and_differs_from_an_unreachable_store(
     let held =
         holder.task("backup-17").with_note("nightly").acquire(Request::shared("app/blog"))?;
     let (builder, faults) = reaching(scene, Reach::Network)?;
-    let locks = builder.store_patience(Duration::from_millis(200)).build().blocking();
+    let locks = builder.store_patience(Duration::from_secs(2)).build().blocking();
     for round in 0..2 {
         let denied = locks.try_acquire("app").unwrap_err();
         assert!(matches!(denied, AcquireError::Busy(_)), "{denied}");

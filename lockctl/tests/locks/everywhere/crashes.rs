@@ -154,12 +154,12 @@ fn a_zombie_holds_nothing() {
 fn a_paused_run_keeps_its_locks_beyond_its_lease_and_goes_on() {
     let scene = Scene::new();
     let script = "echo $$; cat; exit 7";
-    let mut run = scene.start_script("--task paused -l one --lease 4s --kill-grace 0s", script);
+    let mut run = scene.start_script("--task paused -l one --lease 10s --kill-grace 0s", script);
     run.command_pid();
     let mut waiter = scene.queue("waiter", "-l one");
     run.signal_all(Signal::STOP);
     poll("lockctl is stopped", || (state(run.pid()) == Some('T')).then_some(()));
-    assert_stays_held(&scene, "paused", 9);
+    assert_stays_held(&scene, "paused", 12);
     run.signal_all(Signal::CONT);
     assert_stays_held(&scene, "paused", 3);
     assert!(!waiter.has_begun());

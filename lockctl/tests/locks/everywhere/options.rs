@@ -79,15 +79,10 @@ fn a_note_is_shown() {
 fn at_least_keeps_the_locks_after_the_command() {
     let scene = Scene::new();
     let begin = Instant::now();
-    let mut run = scene.start_script("--task job -l one --at-least 3s", "echo $$; exit 4");
-    let command = run.command_pid();
-    poll("the command ends", || crate::world::is_dead(command).then_some(()));
-    assert_eq!(scene.list().holders(), ["job"]);
-    let mut waiter = scene.queue("waiter", "-l one");
-    waiter.command_pid();
-    assert!(begin.elapsed() >= Duration::from_secs(3), "it was given back too early");
+    let mut run = scene.start_script("--task job -l one --at-least 3s", "exit 4");
     assert_eq!(run.wait().code(), Some(4));
-    waiter.end();
+    assert!(begin.elapsed() >= Duration::from_secs(3), "it was given back too early");
+    scene.assert_free();
     // It ends at once if somebody wants that.
     let mut run = scene.start_script("--task job -l one --at-least 1h", "echo $$");
     let command = run.command_pid();
@@ -95,6 +90,8 @@ fn at_least_keeps_the_locks_after_the_command() {
     poll("the end of the command is noticed", || {
         crate::world::state(command).is_none().then_some(())
     });
+    assert_eq!(scene.list().holders(), ["job"]);
+    scene.assert_ends("run -n -l one -- true", 75);
     run.signal(rustix::process::Signal::TERM);
     assert_eq!(run.wait().code(), Some(0));
     scene.assert_free();

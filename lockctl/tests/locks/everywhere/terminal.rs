@@ -100,7 +100,8 @@ fn start_in(terminal: &mut Terminal, scene: &Scene, options: &str) -> [Pid; 2] {
 #[test]
 fn after_a_stop_that_was_longer_than_the_lease_the_store_is_asked_first() {
     let scene = Scene::new();
-    let options = "--lease 5s --kill-grace 100ms";
+    // A tenth of it is what the store may take to answer after that.
+    let options = "--lease 10s --kill-grace 100ms";
     let mut kept = Terminal::bash(&scene.world, &["-i"]);
     let mut lost = Terminal::bash(&scene.world, &["-i"]);
     let kept_pids = start_in(&mut kept, &scene, &format!("--task kept -l one {options}"));
@@ -111,7 +112,7 @@ fn after_a_stop_that_was_longer_than_the_lease_the_store_is_asked_first() {
             poll("both are stopped", || (state(pid) == Some('T')).then_some(()));
         }
     }
-    thread::sleep(Duration::from_secs(6)); // Longer than the lease, which runs while they are stopped.
+    thread::sleep(Duration::from_secs(11)); // Longer than the lease, which runs while they are stopped.
     // Whoever can see them does not take their locks.
     scene.assert_ends("run -n -l one -- true", 75);
     scene.assert_ends("release --task lost", 0);
