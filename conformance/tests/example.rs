@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use lock_conformance::{Fixture, Start};
 use lock_core::BackendErrorKind::{Busy, Misconfigured, OutcomeUnknown, TooLarge, Unavailable};
-use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
+use lock_core::{
+    BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version, async_trait,
+};
 use rustix::fs::{FlockOperation, flock};
 
 /// A cell in a directory that exists: `cell` holds the version in its first line, then the bytes.

@@ -128,7 +128,7 @@ fn assert_same(table: &LockTable, model: &Model, world: &World, context: &str) {
         let client = world::client(number);
         let found: BTreeSet<_> = table.requests_of(client).into_iter().collect();
         let expected = world.issued.iter().copied().filter(|id| {
-            id.client == client && model.place(*id) != lock_core::table::Place::Absent
+            id.client == client && model.place(*id) != lock_core::table::RequestState::Absent
         });
         assert_eq!(found, expected.collect(), "the requests of {client} {context}");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use lock_conformance::model::world::{self, Known, Step, World};
 use lock_conformance::model::{fits, in_line, nested, strangers, tolerance};
-use lock_core::table::{Blocker, Event, HoldView, Listing, LockTable, Op, Outcome, Place};
+use lock_core::table::{Blocker, Event, HoldView, Listing, LockTable, Op, Outcome, RequestState};
 use lock_core::{LockName, LockSet, Mode, RequestId, TaskId, Version};
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ proptest! {
     fn why_foretells_what_becomes_of_a_request(steps in world::any_steps(40)) {
         walk(&steps, |taken| {
             let Op::Acquire(ask) = taken.op else { return };
-            if taken.before.place(ask.id) != Place::Absent {
+            if taken.before.place(ask.id) != RequestState::Absent {
                 return;
             }
             let why = taken.before.why(&ask.task, &ask.locks);
@@ -115,7 +115,7 @@ proptest! {
                     assert!(
                         !conflict(locks, &asked[own].1)
                             || order.contains_key(other)
-                            || taken.after.place(*other) == Place::Absent,
+                            || taken.after.place(*other) == RequestState::Absent,
                         "{id} was granted before {other}"
                     );
                 }

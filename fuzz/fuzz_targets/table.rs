@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use lock_core::process::{Process, ProcessSet};
-use lock_core::table::{Acquire, ClientInfo, LockTable, Op, Place, Stamp};
+use lock_core::table::{Acquire, ClientInfo, LockTable, Op, RequestState, Stamp};
 use lock_core::{ClientId, LockSet, Request, RequestId, Snapshot, TaskId, Version};
 
 /// The version of the cell that is read: high enough for the fences in the seeds.
@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
     for client in table.clients().map(|client| client.id).collect::<Vec<_>>() {
         for id in table.requests_of(client) {
             table.apply(&Op::Release(id), Stamp { version: Version(version), now_ms: 0 });
-            assert_eq!(table.place(id), Place::Absent);
+            assert_eq!(table.place(id), RequestState::Absent);
         }
     }
     assert!(table.is_empty(), "everything was given back");
@@ -61,7 +61,7 @@ fn assert_is_sound(table: &LockTable, version: u64) {
         assert!(table.tasks_named(&hold.task).contains(&hold.task_id));
     }
     for waiter in &listing.waiting {
-        assert_eq!(table.place(waiter.id), Place::Waiting);
+        assert_eq!(table.place(waiter.id), RequestState::Waiting);
         let denial = table.waits_for(waiter.id).expect("it waits");
         assert_eq!(denial.blockers, waiter.blocked_by);
     }

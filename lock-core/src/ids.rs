@@ -48,7 +48,7 @@ impl FromStr for ClientId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = || IdError(text.into());
+        let error = || IdError(Bad::Text(text.into()));
         if text.len() != CLIENT_DIGITS {
             return Err(error());
         }
@@ -90,7 +90,7 @@ impl TaskId {
             Some(under) => format!("{under}/{client}.{number}"),
         };
         if under.is_some_and(|under| under.path.split('/').count() >= Self::DEPTH_MAX) {
-            return Err(IdError(path.into()));
+            return Err(IdError(Bad::TooDeep));
         }
         Ok(Self { path: path.into(), client, number })
     }
@@ -148,7 +148,7 @@ impl FromStr for TaskId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let good = text.split('/').all(|s| segment(s).is_some())
             && text.split('/').count() <= Self::DEPTH_MAX;
-        Self::of(text).filter(|_| good).ok_or_else(|| IdError(text.into()))
+        Self::of(text).filter(|_| good).ok_or_else(|| IdError(Bad::Text(text.into())))
     }
 }
 
@@ -191,18 +191,36 @@ impl FromStr for RequestId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         segment(text)
             .map(|(client, number)| Self { client, number })
-            .ok_or_else(|| IdError(text.into()))
+            .ok_or_else(|| IdError(Bad::Text(text.into())))
     }
 }
 
-/// A text that is no id of a client, task or request.
+/// A text that is no id of a client, task or request, or a task that is nested too deep to have one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdError(Box<str>);
+pub struct IdError(Bad);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Bad {
+    Text(Box<str>),
+    TooDeep,
+}
+
+impl IdError {
+    /// Tells whether tasks are nested deeper than [`TaskId::DEPTH_MAX`].
+    pub fn is_too_deep(&self) -> bool {
+        self.0 == Bad::TooDeep
+    }
+}
 
 impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: String = self.0.chars().take(80).collect();
-        write!(f, "\"{}\" is no id of Interlock", shown.escape_debug())
+        match &self.0 {
+            Bad::Text(text) => {
+                let shown: String = text.chars().take(80).collect();
+                write!(f, "\"{}\" is no id of Interlock", shown.escape_debug())
+            }
+            Bad::TooDeep => write!(f, "tasks are nested deeper than {}", TaskId::DEPTH_MAX),
+        }
     }
 }
 
@@ -255,6 +273,9 @@ mod tests {
         }
         let deep = vec!["0123456789ab.1"; TaskId::DEPTH_MAX + 1].join("/");
         assert!(deep.parse::<TaskId>().is_err());
-        assert!(deep[15..].parse::<TaskId>().is_ok());
+        let deepest: TaskId = deep[15..].parse().unwrap();
+        let error = TaskId::new(Some(&deepest), deepest.client(), 1).unwrap_err();
+        assert!(error.is_too_deep(), "{error}");
+        assert!(!"x".parse::<TaskId>().unwrap_err().is_too_deep());
     }
 }

@@ -164,6 +164,8 @@ mod task;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+/// What an implementation of [`LockBackend`] is marked with: the macro of the crate `async-trait`.
+pub use async_trait::async_trait;
 pub use backend::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 pub use blocking::{BlockingGuard, BlockingLocks, BlockingTask};
 pub use builder::LocksBuilder;

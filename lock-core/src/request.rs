@@ -96,25 +96,46 @@ impl Request {
         Self(Ok(LockSet::new())).and_limit(name, holders)
     }
 
+    /// Asks for one more lock, in this mode.
+    ///
+    /// What is known only at run time is collected, or folded:
+    ///
+    /// ```
+    /// use lock_core::{Mode, Request};
+    ///
+    /// let apps = ["app/blog", "app/shop"];
+    /// let request: Request = apps.iter().map(|name| (name, Mode::Shared)).collect();
+    /// assert_eq!(request.and("backup", Mode::Exclusive).locks()?.len(), 3);
+    /// # Ok::<(), lock_core::RequestError>(())
+    /// ```
+    #[must_use]
+    pub fn and(self, name: impl AsRef<str>, mode: Mode) -> Self {
+        let mode = match mode {
+            Mode::Limit(holders) => Mode::limit(holders),
+            other => Ok(other),
+        };
+        self.with(name.as_ref(), mode)
+    }
+
     /// Asks for one more lock, exclusively.
     #[must_use]
     pub fn and_exclusive(self, name: impl AsRef<str>) -> Self {
-        self.and(name.as_ref(), Ok(Mode::Exclusive))
+        self.with(name.as_ref(), Ok(Mode::Exclusive))
     }
 
     /// Asks for one more lock, shared with any number of others.
     #[must_use]
     pub fn and_shared(self, name: impl AsRef<str>) -> Self {
-        self.and(name.as_ref(), Ok(Mode::Shared))
+        self.with(name.as_ref(), Ok(Mode::Shared))
     }
 
     /// Asks for one more lock, with at most `holders` at once.
     #[must_use]
     pub fn and_limit(self, name: impl AsRef<str>, holders: u32) -> Self {
-        self.and(name.as_ref(), Mode::limit(holders))
+        self.with(name.as_ref(), Mode::limit(holders))
     }
 
-    fn and(self, name: &str, mode: Result<Mode, RequestError>) -> Self {
+    fn with(self, name: &str, mode: Result<Mode, RequestError>) -> Self {
         Self(self.0.and_then(|mut locks| {
             let name = LockName::new(name).map_err(|e| RequestError(Wrong::Name(e)))?;
             let mode = mode.map_err(|_| RequestError(Wrong::ZeroLimit(Some(name.clone()))))?;
@@ -155,6 +176,14 @@ impl From<LockSet> for Request {
             }
         }
         Self(Ok(locks))
+    }
+}
+
+/// As if each was added by [`Request::and`].
+impl<N: AsRef<str>> FromIterator<(N, Mode)> for Request {
+    fn from_iter<I: IntoIterator<Item = (N, Mode)>>(locks: I) -> Self {
+        let nothing = Self(Ok(LockSet::new()));
+        locks.into_iter().fold(nothing, |request, (name, mode)| request.and(name, mode))
     }
 }
 

@@ -9,6 +9,7 @@ mod certificate;
 mod idle;
 mod url;
 
+pub use ::url::Url;
 pub use call::{Doing, first_that_serves, within};
 pub use certificate::BadCertificate;
 pub use idle::{IDLE_MAX, LastUse};

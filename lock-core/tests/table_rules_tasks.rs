@@ -6,7 +6,7 @@ mod story;
 use std::sync::Arc;
 
 use lock_core::process::{Process, ProcessSet};
-use lock_core::table::{Acquire, Event, LockTable, Op, Outcome, Place};
+use lock_core::table::{Acquire, Event, LockTable, Op, Outcome, RequestState};
 use lock_core::{Request, RequestId, Version};
 use story::{Story, info};
 
@@ -183,7 +183,7 @@ fn a_fence_is_the_version_of_the_grant_and_rises() {
     let first = s.fence(one, "a");
     let two = s.waits("two", "a");
     s.release(one);
-    assert_eq!(s.table.place(two), Place::Held(Version(s.version)));
+    assert_eq!(s.table.place(two), RequestState::Held(Version(s.version)));
     assert!(s.fence(two, "a") > first);
 }
 
@@ -225,10 +225,10 @@ fn releasing_a_task_frees_its_holds_and_waiters_but_not_its_sub_tasks() {
     let tasks = s.table.tasks_named("backup");
     assert_eq!(s.apply(&Op::ReleaseTasks(tasks.clone())), Outcome::Done(true));
     assert!(s.is_held(next) && s.is_held(step));
-    assert_eq!(s.table.place(waits), Place::Freed);
+    assert_eq!(s.table.place(waits), RequestState::Freed);
     assert_eq!(
         s.table.place(held),
-        Place::Freed,
+        RequestState::Freed,
         "its client may not know yet that it was granted"
     );
     assert_eq!(s.apply(&Op::ReleaseTasks(tasks)), Outcome::Done(false));
@@ -263,7 +263,7 @@ fn what_one_freed_task_gives_back_is_not_granted_to_the_other() {
     let two = s.waits("two", "a");
     let tasks = vec![s.task("one"), s.task("two")];
     s.apply(&Op::ReleaseTasks(tasks));
-    assert_eq!(s.table.place(two), Place::Freed);
+    assert_eq!(s.table.place(two), RequestState::Freed);
 }
 
 #[test]
@@ -324,5 +324,5 @@ fn a_client_that_has_nothing_is_forgotten() {
     let hold = s.gets("one", "a");
     s.release(hold);
     assert!(s.table.is_empty());
-    assert_eq!(s.table.place(hold), Place::Absent);
+    assert_eq!(s.table.place(hold), RequestState::Absent);
 }

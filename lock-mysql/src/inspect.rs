@@ -2,6 +2,7 @@
 
 use lock_core::server::{Doing, host_and_port};
 use lock_core::{BackendError, Version};
+use sqlx::mysql::MySqlSslMode;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
@@ -42,6 +43,9 @@ pub struct ServerFacts {
     pub is_apart: bool,
     /// Whether the connection is encrypted.
     pub is_encrypted: bool,
+    /// Whether it has shown a certificate for its name (`ssl-mode=verify-identity`): without that, whoever
+    /// can put itself in between may be taken for it.
+    pub is_verified: bool,
     /// The rights on the table that are missing: of `INSERT` and `UPDATE`, as whoever lacks `SELECT`
     /// comes not that far.
     pub lacking: Vec<&'static str>,
@@ -87,12 +91,13 @@ impl MySqlBackend {
         let facts = facts.map_err(|error| sort(Doing::Reading, &self.site(), error))?;
         let grant = self.table.grant(options.get_database(), Some(&session.account));
         session.close().await;
-        Ok(ServerFacts { address, grant, ..facts })
+        let is_verified = matches!(options.get_ssl_mode(), MySqlSslMode::VerifyIdentity);
+        Ok(ServerFacts { address, is_verified, grant, ..facts })
     }
 }
 
 impl Session {
-    /// Everything but the address and the grant.
+    /// Everything but what the options tell.
     async fn facts(&mut self, table: &Table, id: &[u8]) -> Result<ServerFacts, sqlx::Error> {
         let found = self.read(table, id, crate::session::Mark::default()).await?;
         let (version, data) = match found {
@@ -146,6 +151,7 @@ impl Session {
             is_read_only,
             is_apart: self.is_apart,
             is_encrypted: cipher.is_some_and(|cipher| !cipher.is_empty()),
+            is_verified: false,
             lacking,
             grant: String::new(),
             is_mighty: is_mighty(&grants),

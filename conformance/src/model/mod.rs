@@ -7,7 +7,7 @@ pub mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lock_core::process::ProcessSet;
-use lock_core::table::{Acquire, Op, Place, Verdict};
+use lock_core::table::{Acquire, Op, RequestState, Verdict};
 use lock_core::{ClientId, LockName, LockSet, Mode, RequestId, TaskId, Version};
 
 /// A granted request.
@@ -277,15 +277,15 @@ impl Model {
     }
 
     /// Where a request is.
-    pub fn place(&self, id: RequestId) -> Place {
+    pub fn place(&self, id: RequestId) -> RequestState {
         if let Some(hold) = self.holds.iter().find(|h| h.id == id) {
-            Place::Held(hold.version)
+            RequestState::Held(hold.version)
         } else if self.queue.iter().any(|w| w.id == id) {
-            Place::Waiting
+            RequestState::Waiting
         } else if self.freed.contains(&id) {
-            Place::Freed
+            RequestState::Freed
         } else {
-            Place::Absent
+            RequestState::Absent
         }
     }
 
@@ -384,10 +384,10 @@ impl Model {
 
     fn acquire(&mut self, ask: &Acquire, version: Version) -> Answer {
         match self.place(ask.id) {
-            Place::Held(_) => return Answer::Granted,
-            Place::Waiting => return Answer::Queued,
-            Place::Freed => return Answer::Freed,
-            Place::Absent => {}
+            RequestState::Held(_) => return Answer::Granted,
+            RequestState::Waiting => return Answer::Queued,
+            RequestState::Freed => return Answer::Freed,
+            RequestState::Absent => {}
         }
         let place = self.queue.len();
         let blockers = self.in_the_way(&ask.task, &ask.locks, place);

@@ -15,7 +15,7 @@ use crate::error::{AcquireError, StoreError};
 use crate::failpoint::{Mutant, Point, is, reach};
 use crate::ids::{ClientId, RequestId};
 use crate::process::Liveness;
-use crate::table::{Denial, Event, LockTable, Op, Outcome, Place, Post, Stamp, TableError};
+use crate::table::{Denial, Event, LockTable, Op, Outcome, Post, RequestState, Stamp, TableError};
 
 /// How many clients are probed when this one registers.
 const TIDY_MAX: usize = 16;
@@ -153,16 +153,18 @@ impl Actor {
                 draft.acts.push(Act::Gone(number, None));
             }
             State::Expired => match draft.table.place(id) {
-                Place::Waiting => {
+                RequestState::Waiting => {
                     let denial = draft.table.waits_for(id).expect("it waits");
                     let denial = self.see_states(denial, &draft.table);
                     draft.apply(&Op::Withdraw(id));
                     draft.acts.push(Act::Gone(number, Some(AcquireError::TimedOut(denial))));
                 }
-                Place::Held(_) => draft.acts.push(Act::Granted(number)),
-                Place::Freed => draft.acts.push(Act::Refused(number, AcquireError::Released)),
+                RequestState::Held(_) => draft.acts.push(Act::Granted(number)),
+                RequestState::Freed => {
+                    draft.acts.push(Act::Refused(number, AcquireError::Released));
+                }
                 // It was swept while its time ran out: ask once more, without waiting.
-                Place::Absent => self.ask(draft, number, true),
+                RequestState::Absent => self.ask(draft, number, true),
             },
             State::New => {}
             State::Waiting | State::Held => {
@@ -224,9 +226,11 @@ impl Actor {
             break;
         }
         draft.acts.push(match draft.table.place(id) {
-            Place::Held(_) => Act::Granted(number),
-            Place::Waiting => Act::Queued(number),
-            Place::Freed | Place::Absent => Act::Refused(number, AcquireError::Released),
+            RequestState::Held(_) => Act::Granted(number),
+            RequestState::Waiting => Act::Queued(number),
+            RequestState::Freed | RequestState::Absent => {
+                Act::Refused(number, AcquireError::Released)
+            }
         });
     }
 
@@ -405,7 +409,7 @@ impl Draft {
 
     fn apply(&mut self, op: &Op) -> Outcome {
         let known = match op {
-            Op::Acquire(acquire) => self.table.place(acquire.id) != Place::Absent,
+            Op::Acquire(acquire) => self.table.place(acquire.id) != RequestState::Absent,
             _ => false,
         };
         let outcome = self.table.apply(op, self.stamp);

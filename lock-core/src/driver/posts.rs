@@ -15,7 +15,7 @@ use super::entry::State;
 use crate::backend::Version;
 use crate::bell::POST_BYTES_MAX;
 use crate::ids::ClientId;
-use crate::table::{NUMBER_MAX, Op, Place, Post, Writer, read_post, write_post};
+use crate::table::{NUMBER_MAX, Op, Post, RequestState, Writer, read_post, write_post};
 
 /// This part of the table's limit is left free by what is written for others: what does not fit is for each
 /// client to be told itself.
@@ -96,7 +96,7 @@ impl Actor {
             }
             match entry.state {
                 // It is over, and only its end is to be told.
-                State::Ending if table.place(id) == Place::Absent => {}
+                State::Ending if table.place(id) == RequestState::Absent => {}
                 State::Ending => ops.push(Op::Release(id)),
                 State::New if !entry.expires => ops.push(Op::Acquire((*entry.acquire).clone())),
                 _ => return,

@@ -14,7 +14,7 @@ use crate::error::AcquireError;
 use crate::failpoint::{Point, reach};
 use crate::ids::ClientId;
 use crate::process::Liveness;
-use crate::table::{ClientView, LockTable, Place, TableError};
+use crate::table::{ClientView, LockTable, RequestState, TableError};
 
 /// How many waiters of this client are looked at for who keeps them waiting.
 const WAITERS_MAX: usize = 64;
@@ -60,7 +60,7 @@ impl Actor {
         let ours = table.requests_of(me);
         self.unwanted = ours.into_iter().filter(|id| !known(&id.number)).collect();
         self.judge.retain(table);
-        let places: Vec<(u64, State, Place)> = self
+        let places: Vec<(u64, State, RequestState)> = self
             .entries
             .iter()
             .map(|(number, entry)| (*number, entry.state, table.place(self.id(*number))))
@@ -71,13 +71,13 @@ impl Actor {
         }
         for (number, state, place) in places {
             match (state, place) {
-                (State::New | State::Waiting | State::Expired, Place::Held(_)) => {
+                (State::New | State::Waiting | State::Expired, RequestState::Held(_)) => {
                     self.granted(number);
                 }
-                (State::New | State::Waiting | State::Expired, Place::Freed) => {
+                (State::New | State::Waiting | State::Expired, RequestState::Freed) => {
                     self.refuse(number, AcquireError::Released);
                 }
-                (State::Waiting, Place::Absent) => {
+                (State::Waiting, RequestState::Absent) => {
                     // Swept, or the store forgot: it queues again.
                     if let Some(entry) = self.entries.get_mut(&number) {
                         entry.state = State::New;
@@ -85,13 +85,16 @@ impl Actor {
                         self.dirty.insert(number);
                     }
                 }
-                (State::New, Place::Waiting) => {
+                (State::New, RequestState::Waiting) => {
                     self.queued(number);
                 }
-                (State::Held, Place::Absent | Place::Waiting | Place::Freed) => self.lose(number),
-                (State::Held, Place::Held(_))
-                | (State::Waiting | State::Expired, Place::Waiting)
-                | (State::New | State::Expired, Place::Absent)
+                (
+                    State::Held,
+                    RequestState::Absent | RequestState::Waiting | RequestState::Freed,
+                ) => self.lose(number),
+                (State::Held, RequestState::Held(_))
+                | (State::Waiting | State::Expired, RequestState::Waiting)
+                | (State::New | State::Expired, RequestState::Absent)
                 | (State::Ending, _) => {}
             }
         }

@@ -178,7 +178,7 @@ impl Actor {
             Event::Swept { client, name, holds, waiters } => {
                 for hold in holds {
                     let (task, locks) = (&hold.task, Names(&hold.locks));
-                    let fence = hold.fence.0;
+                    let fence = hold.fence;
                     tracing::warn!(%task, lock = %locks, fence, client = %name, "lock of the dead freed");
                 }
                 tracing::warn!(client = %name, id = %client, waiters, "dead client swept");

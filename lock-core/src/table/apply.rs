@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::claims::Claim;
 use super::reduction::lineage;
 use super::{
-    Acquire, Client, Event, Family, Hold, LAST, LockTable, Op, Outcome, Place, Seen, Site, Stamp,
-    SweptHold, Task, Ticket, Verdict, Waiter,
+    Acquire, Client, Event, Family, Hold, LAST, LockTable, Op, Outcome, RequestState, Seen, Site,
+    Stamp, SweptHold, Task, Ticket, Verdict, Waiter,
 };
 use crate::backend::Version;
 use crate::failpoint::{Mutant, is};
@@ -55,10 +55,10 @@ impl LockTable {
 
     fn acquire(&mut self, acquire: &Acquire, stamp: Stamp) -> Outcome {
         match self.place(acquire.id) {
-            Place::Held(_) => return Outcome::Granted,
-            Place::Waiting => return Outcome::Queued,
-            Place::Freed => return Outcome::Freed,
-            Place::Absent => {}
+            RequestState::Held(_) => return Outcome::Granted,
+            RequestState::Waiting => return Outcome::Queued,
+            RequestState::Freed => return Outcome::Freed,
+            RequestState::Absent => {}
         }
         if self.is_free_for_newcomer(&acquire.task, &acquire.locks) {
             self.register(acquire, stamp);
@@ -92,10 +92,10 @@ impl LockTable {
 
     fn release(&mut self, id: RequestId, stamp: Stamp) -> bool {
         let freed = match self.place(id) {
-            Place::Held(_) => self.end_hold(id),
-            Place::Waiting => self.dequeue(self.tickets[&id]),
-            Place::Freed => return self.forget(id),
-            Place::Absent => {
+            RequestState::Held(_) => self.end_hold(id),
+            RequestState::Waiting => self.dequeue(self.tickets[&id]),
+            RequestState::Freed => return self.forget(id),
+            RequestState::Absent => {
                 let another = self.holders.keys().next().copied();
                 return is(Mutant::ReleaseOfAnother)
                     && another.is_some_and(|id| self.release(id, stamp));
@@ -106,7 +106,7 @@ impl LockTable {
     }
 
     fn withdraw(&mut self, id: RequestId, stamp: Stamp) -> bool {
-        self.place(id) == Place::Waiting && self.release(id, stamp)
+        self.place(id) == RequestState::Waiting && self.release(id, stamp)
     }
 
     fn downgrade(&mut self, id: RequestId, stamp: Stamp) -> bool {
@@ -178,7 +178,7 @@ impl LockTable {
                 id: RequestId { client: id, number },
                 task: name.clone(),
                 locks: hold.locks.clone(),
-                fence: hold.fence,
+                fence: hold.fence.0,
             }));
         }
         let waiting: Vec<Ticket> = self
@@ -487,7 +487,7 @@ impl LockTable {
             if task.under != waiter.task.parent() {
                 return Err("a waiter belongs to a task of another family");
             }
-            if self.place(waiter.request()) != Place::Absent {
+            if self.place(waiter.request()) != RequestState::Absent {
                 return Err("a request is in the table twice");
             }
             self.enqueue(ticket, waiter);

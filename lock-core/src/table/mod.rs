@@ -4,7 +4,7 @@
 //! as arguments. The driver is the only user inside this crate; it is public so that tools and
 //! tests can read and reason about what is in a store.
 //!
-//! What goes in and comes out ([`Op`], [`Outcome`], [`Event`], [`Place`]) is exhaustive: a new case is a
+//! What goes in and comes out ([`Op`], [`Outcome`], [`Event`], [`RequestState`]) is exhaustive: a new case is a
 //! breaking change, because whoever models the table has to learn of it.
 
 mod apply;
@@ -34,7 +34,7 @@ use claims::Claims;
 use kept::Kept;
 
 pub use codec::TableError;
-pub use op::{Acquire, ClientInfo, Event, Op, Outcome, Place, Stamp, SweptHold, Verdict};
+pub use op::{Acquire, ClientInfo, Event, Op, Outcome, RequestState, Stamp, SweptHold, Verdict};
 pub use post::PostMarks;
 pub(crate) use post::{NUMBER_MAX, Post, Writer, read_post, write_post};
 pub use view::{Blocker, ClientView, Cycle, Denial, Edge, HoldView, Listing, WaiterView};
@@ -294,15 +294,15 @@ impl LockTable {
     }
 
     /// Where a request is.
-    pub fn place(&self, id: RequestId) -> Place {
+    pub fn place(&self, id: RequestId) -> RequestState {
         if self.tickets.contains_key(&id) {
-            return Place::Waiting;
+            return RequestState::Waiting;
         }
-        let Some(client) = self.clients.get(&id.client) else { return Place::Absent };
+        let Some(client) = self.clients.get(&id.client) else { return RequestState::Absent };
         if client.freed.contains(&id.number) {
-            return Place::Freed;
+            return RequestState::Freed;
         }
-        self.find_hold(id).map_or(Place::Absent, |(_, hold)| Place::Held(hold.fence))
+        self.find_hold(id).map_or(RequestState::Absent, |(_, hold)| RequestState::Held(hold.fence))
     }
 
     /// The fence of each lock of a hold, if the table knows it.

@@ -151,13 +151,13 @@ pub struct SweptHold {
     pub task: Arc<str>,
     /// Its locks.
     pub locks: LockSet,
-    /// The version of the swap that granted it.
-    pub fence: Version,
+    /// The fence of its locks.
+    pub fence: u64,
 }
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RequestState {
     /// It holds its locks, since the swap to this version.
     Held(Version),
     /// It waits in the queue.

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use lock_core::table::{Event, LockTable, Op, Outcome, Place, Stamp, Verdict};
+use lock_core::table::{Event, LockTable, Op, Outcome, RequestState, Stamp, Verdict};
 use lock_core::{RequestId, Version};
 
 use crate::world::{CLIENTS_MAX, Content, acquire, client_id, index_of};
@@ -243,12 +243,12 @@ impl Client {
         }
         for number in 0..REQUESTS_MAX {
             match (self.entries[number], table.place(self.id(number))) {
-                (Entry::New { .. } | Entry::Waiting, Place::Held(_)) => self.granted(number),
-                (Entry::Waiting, Place::Absent) => {
+                (Entry::New { .. } | Entry::Waiting, RequestState::Held(_)) => self.granted(number),
+                (Entry::Waiting, RequestState::Absent) => {
                     self.entries[number] = Entry::New { sent: true };
                 }
-                (Entry::New { .. }, Place::Waiting) => self.queued(number),
-                (Entry::Held, Place::Absent | Place::Waiting) => {
+                (Entry::New { .. }, RequestState::Waiting) => self.queued(number),
+                (Entry::Held, RequestState::Absent | RequestState::Waiting) => {
                     self.entries[number] = Entry::Ending;
                     self.lost.push(number);
                 }
@@ -397,9 +397,9 @@ impl Client {
             draft.apply(&op);
         }
         match draft.table.place(id) {
-            Place::Held(_) => Act::Granted(number),
+            RequestState::Held(_) => Act::Granted(number),
             place => {
-                assert_eq!(place, Place::Waiting, "one lock each makes no deadlock");
+                assert_eq!(place, RequestState::Waiting, "one lock each makes no deadlock");
                 Act::Queued(number)
             }
         }
@@ -495,7 +495,7 @@ struct Draft {
 impl Draft {
     fn apply(&mut self, op: &Op) {
         let known = match op {
-            Op::Acquire(acquire) => self.table.place(acquire.id) != Place::Absent,
+            Op::Acquire(acquire) => self.table.place(acquire.id) != RequestState::Absent,
             _ => false,
         };
         self.changed |= match self.table.apply(op, self.stamp) {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lock_core::process::{Place as Where, Process, ProcessSet};
+use lock_core::process::{Place, Process, ProcessSet};
 use lock_core::table::{
-    Acquire, ClientInfo, Cycle, Denial, Event, LockTable, Op, Outcome, Place, Stamp,
+    Acquire, ClientInfo, Cycle, Denial, Event, LockTable, Op, Outcome, RequestState, Stamp,
 };
 use lock_core::{ClientId, Request, RequestId, TaskId, Version};
 
@@ -104,7 +104,7 @@ impl Story {
     }
 
     pub(crate) fn is_held(&self, id: RequestId) -> bool {
-        matches!(self.table.place(id), Place::Held(_))
+        matches!(self.table.place(id), RequestState::Held(_))
     }
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn info(name: &str) -> ClientInfo {
     ClientInfo {
         name: name.into(),
         processes: ProcessSet {
-            place: Where { host: Some("web1".into()), ..Where::default() },
+            place: Place { host: Some("web1".into()), ..Place::default() },
             processes: vec![Process { pid: 4242, start: 1 }],
             groups: vec![],
         },

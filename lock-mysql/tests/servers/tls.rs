@@ -132,6 +132,11 @@ fn each_mode_takes_what_it_says() {
             load(place, user, "127.0.0.1", &format!("{any}&{ours}")).await.unwrap();
             load(place, user, "localhost", &format!("{any}&{ours}")).await.unwrap();
             load(place, user, "127.0.0.1", &ours).await.expect("a CA is there to verify");
+            for (mode, verifies) in [(any, false), (named, true)] {
+                let backend = by(place, user, "localhost", &format!("{mode}&{ours}"));
+                let facts = backend.inspect().await.remove(0).unwrap();
+                assert_eq!((facts.is_encrypted, facts.is_verified), (true, verifies), "{mode}");
+            }
             load(place, user, "localhost", &format!("{named}&{ours}")).await.unwrap();
             for host in ["127.0.0.1", "localhost"] {
                 refused(host, &format!("{any}&{strangers}"), "name the CA's own with ssl-ca").await;

@@ -6,6 +6,8 @@ mod common;
 mod files;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "mysql", feature = "redis"))]
+mod network;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;

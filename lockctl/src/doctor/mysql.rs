@@ -3,6 +3,7 @@
 use lock_core::Version;
 use lock_mysql::ServerFacts;
 
+use super::network::Network;
 use super::report::Report;
 use crate::{
     exit::Exit,
@@ -72,15 +73,13 @@ fn server(facts: &ServerFacts, version: Version, report: &mut Report) {
     }
     rights(facts, report);
     durability(facts, report);
-    if facts.is_encrypted || is_local(address) {
-        report.ok("network", "what is sent is encrypted, or stays on this host");
-    } else {
-        report.warn(
-            "network",
-            format!("what is sent to {address} can be read on the way"),
-            "give the server a certificate, and the URL ssl-mode=verify-identity",
-        );
-    }
+    let network = match (facts.is_encrypted, facts.is_verified) {
+        (false, _) => Network::Plain,
+        (true, false) => Network::Encrypted,
+        (true, true) => Network::Verified,
+    };
+    let todo = "give the server a certificate for its name, and the URL ssl-mode=verify-identity";
+    network.tell(&[address], todo, report);
 }
 
 fn rights(facts: &ServerFacts, report: &mut Report) {
@@ -135,11 +134,6 @@ fn is_too_old(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     found < if release.contains("MariaDB") { MARIADB_MIN } else { MYSQL_MIN }
-}
-
-/// A socket, or an address of this host.
-fn is_local(address: &str) -> bool {
-    ["/", "localhost:", "127.", "::1:", "[::1]:"].iter().any(|start| address.starts_with(start))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! What only a store in Redis or Valkey has: the rights, and what the server may lose.
 
+use lock_core::LockBackend;
+
+use super::network::Network;
 use super::report::Report;
 use crate::{
     exit::Exit,
@@ -37,5 +40,36 @@ pub(super) async fn check(settings: &Settings, url: &ServerUrl, report: &mut Rep
             let error = LockError::Open(error);
             report.fail("server", &error, error.exit());
         }
+    }
+    let store = backend.describe();
+    let (network, addresses) = way(&store);
+    let todo = "write rediss:// in the URL, with a server that has a certificate for its name";
+    network.tell(&addresses, todo, report);
+}
+
+/// How a store is reached, by its name.
+fn way(store: &str) -> (Network, Vec<&str>) {
+    let (scheme, rest) = store.split_once("://").unwrap_or(("", store));
+    let network = if scheme == "rediss" { Network::Verified } else { Network::Plain };
+    let addresses = match store.split_once("?socket=") {
+        Some((_, socket)) => vec![socket],
+        None => rest.split(['/', '?']).next().unwrap_or(rest).split(',').collect(),
+    };
+    (network, addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Network, way};
+
+    #[test]
+    fn the_name_of_a_store_says_how_it_is_reached() {
+        let plain = |store| match way(store) {
+            (Network::Plain, addresses) => addresses,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(plain("redis://one:7,[::1]:8/0?sentinel=main"), ["one:7", "[::1]:8"]);
+        assert_eq!(plain("redis:///0?socket=/run/redis.sock"), ["/run/redis.sock"]);
+        assert!(matches!(way("rediss://one/3").0, Network::Verified));
     }
 }
