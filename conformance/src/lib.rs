@@ -117,11 +117,16 @@
 mod cell;
 mod cut;
 mod fixture;
+#[doc(hidden)]
+// For the tests of this workspace, as all that is hidden here: it may change at any time.
 pub mod history;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod network;
 mod player;
 mod power;
+#[doc(hidden)]
 pub mod proxy;
 mod results;
 mod scene;
@@ -146,7 +151,10 @@ pub mod guide {
 pub use fixture::{Cluster, Damage, Fixture, Server, Start, Store};
 pub use player::Play;
 pub use scene::{LIVENESS, Scene};
-pub use suite::{attempt, run};
+#[doc(hidden)]
+pub use suite::attempt;
+pub use suite::run;
 pub use trial::{Failure, Trial, Verdict};
+#[doc(hidden)]
 pub use trials::catalogue;
 pub use updates::Update;

@@ -66,8 +66,7 @@
 //! # Rights
 //!
 //! ```text
-//! ACL SETUSER shop on >PASSWORD ~interlock:* &interlock:* +evalsha +script|load +hget +hgetall +hset
-//!     +hstrlen +exists +publish +subscribe +ping +info
+//! ACL SETUSER shop on >PASSWORD ~interlock:* &interlock:* +evalsha +script|load +hget +hgetall +hset +hstrlen +exists +publish +subscribe +ping +info
 //! ```
 //!
 //! and `+select` for another database than 0, `+wait` for `replicas=N`. Without `+publish`,

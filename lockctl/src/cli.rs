@@ -18,7 +18,7 @@ use lock_core::{LockName, LockSet, Request};
 use crate::{
     acquire::KEEPER_OPTION,
     duration,
-    help::{ACQUIRE_HELP, COMPLETIONS_HELP, EXAMPLES, KILL_HELP, RUN_HELP},
+    help::{ACQUIRE_HELP, COMPLETIONS_HELP, EXAMPLES, KILL_HELP, RUN_HELP, SURROUNDINGS},
     keeper::Patience,
     launch::SHIM_COMMAND,
     store::Lease,
@@ -27,6 +27,7 @@ use crate::{
 /// Runs commands under named locks that are kept in a store you already have.
 #[derive(Debug, Parser)]
 #[command(name = "lockctl", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{SURROUNDINGS}"))]
 pub(crate) struct Cli {
     /// The store's URL, such as sqlite:/var/lib/lockctl/locks.db, redis://USER@HOST,
     /// file:/var/lib/lockctl/locks?strategy=flock (or excl) or

@@ -18,6 +18,27 @@ Examples:
 A lock covers everything below it: app/blog and app/shop have nothing to do with each other, and
 app waits for both.";
 
+/// Where what is not on the command line comes from, and what statuses have in common.
+pub(crate) const SURROUNDINGS: &str = "\
+Where the locks are is said by the first of these that says it: --store, LOCKCTL_STORE, the user's
+~/.config/lockctl.toml, and /etc/lockctl.toml. If none does, they are in the user's
+~/.local/state/lockctl/locks.db, or in /var/lib/lockctl/locks.db if that is root; under sudo it
+has to be said. `lockctl list` tells which store it is, and who chose it.
+
+Both files may have the keys store, namespace, lease, kill-grace, busy-status and journal, as in
+store = 'mysql://shop@db/shop?password-file=/etc/shop/password'. There are the variables
+LOCKCTL_STORE, LOCKCTL_NAMESPACE and LOCKCTL_JOURNAL, which are the options of these names,
+XDG_CONFIG_HOME and XDG_STATE_HOME, for ~/.config and ~/.local/state, and NO_COLOR.
+
+Exit status, where a command does not say more:
+    0  done
+   64  wrong command line
+   69  the store cannot be reached
+   74  a lock was lost
+   75  busy, timed out, or a deadlock
+   77  refused
+   78  wrong configuration, or unreadable store";
+
 /// What `run` promises.
 pub(crate) const RUN_HELP: &str = "\
 A lock covers everything below it: \"app\" waits for \"app/blog\", and \"app/blog\" for \"app\".

@@ -87,6 +87,7 @@ fn main() -> ExitCode {
                 matrix::write(soak::suites()?.len())
             }),
             ("a crate of somebody else", &downstream::test),
+            ("what the README has a newcomer write", &downstream::readme),
         ]),
         Task::Check { quick } => {
             let steps: [Step; 7] = [
@@ -188,6 +189,20 @@ mod tests {
             }
         }
         assert!(found > 10, "only {found} were found");
+    }
+
+    /// With them a variable of the environment could switch exclusion off.
+    #[test]
+    fn what_is_built_if_nothing_is_said_has_no_failpoints() {
+        let tree = |more: &[&str]| {
+            let arguments = ["tree", "--locked", "--offline", "-e", "normal,features"];
+            let output =
+                super::a_cargo().args(arguments).args(more).output().expect("there is cargo");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).expect("it is text")
+        };
+        assert!(!tree(&["--all-features"]).contains("lock-core feature \"failpoints\""));
+        assert!(tree(&["--workspace"]).contains("lock-core feature \"failpoints\""));
     }
 
     fn pages(folder: &Path) -> Vec<PathBuf> {

@@ -32,7 +32,8 @@ const LEFT_OUT: [(&str, &str); 3] = [
 ];
 
 /// Commands in a line of text that nobody can type as they stand, or not here.
-const IN_PASSING: [(&str, &str); 5] = [
+const IN_PASSING: [(&str, &str); 6] = [
+    ("cargo publish --workspace", "it publishes"),
     ("cargo test --test conformance", "in the reader's crate, as xtask does it in the example"),
     ("cargo test --test conformance -- ::contract::", "the same"),
     ("LOCK_CONFORMANCE_SEED=1234 cargo test --test conformance -- --exact NAME", "the same"),
