@@ -23,6 +23,8 @@ pub(crate) fn look() -> Result<Machine, Failure> {
     let kib = line(&of("/proc/meminfo"), "MemTotal").split(' ').next().unwrap_or("0").parse();
     let uname = rustix::system::uname();
     let (system, release) = (uname.sysname().to_string_lossy(), uname.release().to_string_lossy());
+    // What follows is of the kind of machine, of which nobody else may have one.
+    let release = release.split('-').next().unwrap_or_default();
     Ok(Machine {
         processor: line(&of("/proc/cpuinfo"), "model name"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),

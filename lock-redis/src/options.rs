@@ -165,7 +165,23 @@ impl RedisOptions {
         self.namespace.as_deref()
     }
 
-    /// A file whose first line is the password.
+    /// Who is to log in, as it is, without what a URL has to encode; `default` if nobody is named.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.servers.account.user = Some(user.into());
+        self
+    }
+
+    /// The password, as it is, without what a URL has to encode.
+    ///
+    /// It is kept for new connections, and no text of this crate shows it.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.servers.account.password = Some(password.into());
+        self
+    }
+
+    /// A file whose first line is the password; what it says counts more than another that was given.
     ///
     /// It is read whenever a connection is made, so that a new password needs no restart, and refused
     /// if others than its owner and group can read or write it.
@@ -295,6 +311,14 @@ mod tests {
         assert_eq!(options.servers.addresses[0], Address { host: "::1".into(), port: 7 });
         assert_eq!(options.servers.account.user.as_deref(), Some("uA"));
         assert_eq!(options.servers.account.password.as_deref(), Some("p@/:x"));
+        let account = options.user("a@b").password("%41:").servers.account;
+        assert_eq!(
+            (account.user.as_deref(), account.password.as_deref()),
+            (Some("a@b"), Some("%41:"))
+        );
+        let shown =
+            format!("{:?}", RedisOptions::from_url("redis://h").unwrap().password("hidden"));
+        assert!(!shown.contains("hidden"), "{shown}");
     }
 
     #[test]
