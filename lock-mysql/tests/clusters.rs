@@ -73,7 +73,7 @@ impl Fixture for Clustered {
 }
 
 fn failure(error: &Error) -> Failure {
-    if error.is_unavailable() {
+    if error.may_be_skipped() {
         return Failure::missing(error.to_string());
     }
     Failure::failed(error.to_string())

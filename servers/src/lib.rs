@@ -23,7 +23,7 @@ mod programs;
 mod redis;
 
 pub use cluster::{Cluster, ClusterKind};
-pub use error::Error;
+pub use error::{Error, is_ci};
 pub use instance::Instance;
 pub use kind::Kind;
 pub use programs::{Programs, prepare};

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::{Failure, servers::is_ci};
+use lock_servers::is_ci;
+
+use crate::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
 const PROGRAMS: [(&str, &str); 13] = [

@@ -18,18 +18,13 @@ pub(crate) fn prepare() -> Result<(), Failure> {
 pub(crate) fn prepare_clusters() -> Result<(), Failure> {
     for kind in ClusterKind::ALL {
         match kind.prepare() {
-            Err(error) if error.is_unavailable() && !is_ci() => {
+            Err(error) if error.may_be_skipped() => {
                 println!("xtask: trials on {kind} skip: {error}");
             }
             prepared => prepared.map_err(|error| error.to_string())?,
         }
     }
     Ok(())
-}
-
-/// Whether everything has to be there.
-pub(crate) fn is_ci() -> bool {
-    std::env::var("CI").as_deref() == Ok("true")
 }
 
 /// Starts one of each kind and prints how to reach it, until Ctrl-C or the end of the input.
@@ -57,7 +52,7 @@ pub(crate) fn serve() -> Result<(), Failure> {
 pub(crate) fn unless_missing<T>(started: Result<T, Error>) -> Result<Option<T>, Failure> {
     match started {
         Ok(server) => Ok(Some(server)),
-        Err(error) if error.is_unavailable() => {
+        Err(error) if error.may_be_skipped() => {
             println!("xtask: left out: {error}");
             Ok(None)
         }

@@ -20,7 +20,7 @@ pub(crate) const UNTIL_EOF: &str = "echo $$; exec cat";
 /// Leaves out a test for what this machine lacks; where `CI` is `true` nothing is left out.
 #[track_caller]
 pub(crate) fn skip(why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "it cannot be tested here: {why}");
+    assert!(!lock_servers::is_ci(), "it cannot be tested here: {why}");
     eprintln!("skipped: {why}");
 }
 

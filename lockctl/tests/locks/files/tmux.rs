@@ -1,9 +1,6 @@
 //! A terminal as people have one: tmux, which tells what is on the screen, not only what was written to it.
 
-use std::{
-    env,
-    process::{Command, Output},
-};
+use std::process::{Command, Output};
 
 use crate::{
     scene::Scene,
@@ -19,7 +16,7 @@ impl<'a> Tmux<'a> {
     /// One of so many columns and rows; none where there is no tmux.
     pub(super) fn new(scene: &'a Scene, columns: u16, rows: u16) -> Option<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
-            assert_ne!(env::var("CI").as_deref(), Ok("true"), "there is no tmux");
+            assert!(!lock_servers::is_ci(), "there is no tmux");
             eprintln!("skipped: there is no tmux");
             return None;
         }
