@@ -311,7 +311,6 @@ fn a_server_that_soon_hangs_up_on_the_idle_does_not_on_clients() {
             let connections = format!(
                 "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{user}'"
             );
-            assert_eq!(place.count(&connections).await, 2);
             // Both lie idle, and the other one did so for a shorter time.
             until("the server hangs up", async || place.count(&connections).await == 1).await;
             assert_eq!(swap(&backend, 1, "{}").await.unwrap(), Swap::Swapped);

@@ -22,27 +22,33 @@ async fn has_turn(backend: &MySqlBackend) -> bool {
     backend.load_in_turn().await.unwrap().is_some()
 }
 
+/// Who asks for a free turn gets it, if not at once: a server that is slow to look refuses it.
+async fn takes_turn(backend: &MySqlBackend) {
+    until("it has its turn", async || has_turn(backend).await).await;
+}
+
 #[test]
 fn two_are_in_turn_and_the_next_is_when_one_of_them_ends() {
     everywhere(async |place| {
         let [one, two, three, four] = [(); 4].map(|()| place.backend());
         swap(&one, 0, "{}").await.unwrap();
-        assert!(has_turn(&one).await && has_turn(&two).await);
+        takes_turn(&one).await;
+        takes_turn(&two).await;
         assert!(!has_turn(&three).await, "both turnstiles are taken");
         // Another cell has turnstiles of its own.
         let apart = [(); 2].map(|()| place.backend_with("namespace=other"));
-        assert!(has_turn(&apart[0]).await && has_turn(&apart[1]).await);
+        takes_turn(&apart[0]).await;
+        takes_turn(&apart[1]).await;
         one.end_turn().await;
-        assert!(has_turn(&three).await, "one is free");
+        takes_turn(&three).await; // One is free.
         assert!(!has_turn(&four).await, "it is taken again");
         // A swap ends it, unless somebody out of turn was faster.
         assert_eq!(swap(&two, 1, "{}").await.unwrap(), Swap::Swapped);
         assert_eq!(swap(&three, 1, "{}").await.unwrap(), Swap::Conflict);
-        assert!(has_turn(&four).await, "one is free");
+        takes_turn(&four).await; // One is free.
         assert!(!has_turn(&two).await, "both are taken");
         three.close().await;
-        // The server has to notice.
-        until("it ends with its connection at the latest", async || has_turn(&two).await).await;
+        takes_turn(&two).await; // It ends with its connection at the latest.
     });
 }
 
@@ -55,7 +61,8 @@ fn a_swap_keeps_its_turn_until_it_has_the_row() {
         }
         let [one, two, three] = [(); 3].map(|()| place.backend());
         swap(&one, 0, "{}").await.unwrap();
-        assert!(has_turn(&one).await && has_turn(&two).await);
+        takes_turn(&one).await;
+        takes_turn(&two).await;
         let mut stranger = place.connect().await;
         run_on(&mut stranger, "BEGIN").await;
         run_on(&mut stranger, "SELECT * FROM interlock FOR UPDATE").await;
@@ -78,7 +85,8 @@ fn whoever_is_paused_in_its_turn_stops_nobody() {
         let paused = [(); 2].map(|()| place.backend());
         swap(&paused[0], 0, "{\"format\":1}").await.unwrap();
         place.run(&["DELETE FROM interlock"]).await;
-        assert!(has_turn(&paused[0]).await && has_turn(&paused[1]).await);
+        takes_turn(&paused[0]).await;
+        takes_turn(&paused[1]).await;
         let crowd: Vec<Locks> = (0..4).map(|_| Locks::new(place.backend())).collect();
         let mut work = tokio::task::JoinSet::new();
         for (index, locks) in crowd.iter().cloned().enumerate() {
@@ -124,7 +132,7 @@ fn whose_rival_takes_long_reads_what_was_there_before() {
     everywhere(async |place| {
         let backend = place.backend();
         swap(&backend, 0, "{}").await.unwrap();
-        assert!(has_turn(&backend).await);
+        takes_turn(&backend).await;
         let mut stranger = place.connect().await;
         run_on(&mut stranger, "BEGIN").await;
         run_on(&mut stranger, "UPDATE interlock SET version = 2").await;
@@ -146,6 +154,7 @@ fn a_row_that_somebody_has_locked_gives_no_turn_but_can_be_read() {
         assert_eq!(backend.load().await.unwrap().data, b"{}");
         run_on(&mut stranger, "ROLLBACK").await;
         let [one, two] = [(); 2].map(|()| place.backend());
-        assert!(has_turn(&one).await && has_turn(&two).await, "nothing was left taken");
+        takes_turn(&one).await;
+        takes_turn(&two).await;
     });
 }

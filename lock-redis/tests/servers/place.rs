@@ -13,7 +13,7 @@ use redis::{FromRedisValue, RedisError};
 use crate::support::call;
 
 /// How long something may take that takes milliseconds on a machine that has nothing else to do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The password of every user that a test makes.
 pub(crate) const PASSWORD: &str = "Sesam-0effne-dich";

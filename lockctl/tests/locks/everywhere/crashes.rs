@@ -196,6 +196,7 @@ fn a_killed_nested_run_frees_only_its_own() {
     // The end of its lockctl may have ended it already.
     let _ = kill_process(inner, Signal::KILL);
     assert_eq!(outer.line(1), "over");
+    poll("the command of the inner one is dead", || is_dead(inner).then_some(()));
     scene.assert_ends("run -n -l inner -- true", 0);
     scene.assert_ends("run -n -l outer -- true", 75);
     assert_eq!(scene.list().holders(), ["outer"]);
