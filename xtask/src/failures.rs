@@ -3,11 +3,16 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 
 /// So much of what a failed test printed is said again.
 const SAID: usize = 600;
+/// How long is read on when cargo has ended.
+const REST: Duration = Duration::from_secs(5);
 
 /// Runs `cargo test` with these arguments for the tests' own harness, and says after the first line of the
 /// failure what each failed test said.
@@ -17,15 +22,25 @@ pub(crate) fn test(cargo: &mut Command, harness: &[&str]) -> Result<(), Failure>
         cargo.arg("--color=always");
     }
     let mut child = cargo.spawn().map_err(|e| format!("cargo: {e}"))?;
-    let mut failures = Failures::default();
-    let mut out = io::stdout().lock();
-    for line in BufReader::new(child.stdout.take().expect("it is a pipe")).split(b'\n') {
-        let line = line.map_err(|e| format!("what tests print: {e}"))?;
-        let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
-        failures.read(&String::from_utf8_lossy(&line));
-    }
+    let stdout = child.stdout.take().expect("it is a pipe");
+    let failures = Arc::new(Mutex::new(Failures::default()));
+    let reading = thread::spawn({
+        let failures = failures.clone();
+        move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                let _ = io::stdout().write_all(&[&line[..], b"\n"].concat());
+                failures.lock().expect("no reader panics").read(&String::from_utf8_lossy(&line));
+            }
+        }
+    });
     let status = child.wait().map_err(|e| format!("cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{status}{}", failures.said)) }
+    // Whoever was left behind with that pipe is not waited for.
+    let end = Instant::now() + REST;
+    while !reading.is_finished() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let said = &failures.lock().expect("no reader panics").said;
+    if status.success() { Ok(()) } else { Err(format!("{status}{said}")) }
 }
 
 /// Reads what harnesses print, line by line.
