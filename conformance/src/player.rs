@@ -49,7 +49,7 @@ impl Play {
     ///
     /// # Cancel safety
     ///
-    /// If dropped, nothing more is asked for, what is held is given back, and what was written down ends amid it.
+    /// If dropped, nothing more is asked for, what is held is given back, and written down as dropped.
     pub async fn run(&self, locks: &Locks, recorder: &Recorder) -> Result<(), String> {
         let line = async |line: usize| {
             let mut random = Rng::with_seed(self.seed.wrapping_add(line as u64));

@@ -146,8 +146,10 @@ impl FromStr for TaskId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let good = text.split('/').all(|s| segment(s).is_some())
-            && text.split('/').count() <= Self::DEPTH_MAX;
+        let good = text.split('/').all(|s| segment(s).is_some());
+        if good && text.split('/').count() > Self::DEPTH_MAX {
+            return Err(IdError(Bad::TooDeep));
+        }
         Self::of(text).filter(|_| good).ok_or_else(|| IdError(Bad::Text(text.into())))
     }
 }
@@ -272,7 +274,7 @@ mod tests {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
         let deep = vec!["0123456789ab.1"; TaskId::DEPTH_MAX + 1].join("/");
-        assert!(deep.parse::<TaskId>().is_err());
+        assert!(deep.parse::<TaskId>().unwrap_err().is_too_deep());
         let deepest: TaskId = deep[15..].parse().unwrap();
         let error = TaskId::new(Some(&deepest), deepest.client(), 1).unwrap_err();
         assert!(error.is_too_deep(), "{error}");

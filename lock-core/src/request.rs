@@ -313,5 +313,11 @@ mod tests {
         assert!(Request::from(set(0)).locks().unwrap_err().is_zero_limit());
         assert_eq!(Request::from(set(1)).locks().unwrap()["a"], Mode::Exclusive);
         assert_eq!(Request::from(set(2)).locks().unwrap()["a"], Mode::Limit(2));
+        let collected = |holders| Request::from_iter([("a", Mode::Limit(holders))]);
+        for holders in 0..3 {
+            assert_eq!(collected(holders), Request::from(set(holders)));
+        }
+        assert!(collected(2).and("a", Mode::Shared).locks().unwrap_err().is_twice());
+        assert!(Request::from_iter([("", Mode::Shared); 0]).locks().is_err());
     }
 }

@@ -165,19 +165,21 @@ impl RedisOptions {
         self.namespace.as_deref()
     }
 
-    /// Who is to log in, as it is, without what a URL has to encode; `default` if nobody is named.
+    /// Who is to log in, with a password, as it is, without what a URL has to encode; `default` if nobody is
+    /// named.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
-        self.servers.account.user = Some(user.into());
+        self.servers.account.user = Some(user.into()).filter(|user| !user.is_empty());
         self
     }
 
-    /// The password, as it is, without what a URL has to encode.
+    /// The password, as it is, without what a URL has to encode; an empty one is none.
     ///
     /// It is kept for new connections, and no text of this crate shows it.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.servers.account.password = Some(password.into());
+        self.servers.account.password =
+            Some(password.into()).filter(|password| !password.is_empty());
         self
     }
 
@@ -316,6 +318,8 @@ mod tests {
             (account.user.as_deref(), account.password.as_deref()),
             (Some("a@b"), Some("%41:"))
         );
+        let none = RedisOptions::from_url("redis://h").unwrap().user("").password("");
+        assert_eq!((none.servers.account.user, none.servers.account.password), (None, None));
         let shown =
             format!("{:?}", RedisOptions::from_url("redis://h").unwrap().password("hidden"));
         assert!(!shown.contains("hidden"), "{shown}");

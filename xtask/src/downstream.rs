@@ -71,7 +71,7 @@ pub(crate) fn readme() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The blocks of a page in this language, without the lines that pages hide.
+/// The blocks of a page in this language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let of_language = |info: &str| info.split(',').next() == Some(language);
     let mut blocks = Vec::new();

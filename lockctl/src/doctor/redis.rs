@@ -49,10 +49,13 @@ pub(super) async fn check(settings: &Settings, url: &ServerUrl, report: &mut Rep
 
 /// How a store is reached, by its name.
 fn way(store: &str) -> (Network, Vec<&str>) {
+    let store = store.split(" namespace ").next().unwrap_or(store);
     let (scheme, rest) = store.split_once("://").unwrap_or(("", store));
     let network = if scheme == "rediss" { Network::Verified } else { Network::Plain };
-    let addresses = match store.split_once("?socket=") {
-        Some((_, socket)) => vec![socket],
+    let addresses = match store.split_once('?') {
+        // Sentinels may be on this host, but the primary is where they say.
+        Some((_, option)) if option.starts_with("sentinel=") => vec![option],
+        Some((_, option)) => vec![option.trim_start_matches("socket=")],
         None => rest.split(['/', '?']).next().unwrap_or(rest).split(',').collect(),
     };
     (network, addresses)
@@ -68,8 +71,10 @@ mod tests {
             (Network::Plain, addresses) => addresses,
             other => panic!("{other:?}"),
         };
-        assert_eq!(plain("redis://one:7,[::1]:8/0?sentinel=main"), ["one:7", "[::1]:8"]);
-        assert_eq!(plain("redis:///0?socket=/run/redis.sock"), ["/run/redis.sock"]);
+        assert_eq!(plain("redis://one:7,[::1]:8/0"), ["one:7", "[::1]:8"]);
+        assert_eq!(plain("redis://localhost/0?sentinel=main"), ["sentinel=main"]);
+        assert_eq!(plain("redis://localhost/0?socket=/run/redis.sock"), ["/run/redis.sock"]);
+        assert_eq!(plain("redis://one/0 namespace x?socket=/y"), ["one"]);
         assert!(matches!(way("rediss://one/3").0, Network::Verified));
     }
 }
