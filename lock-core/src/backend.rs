@@ -234,6 +234,14 @@ pub enum BackendErrorKind {
     TooLarge,
 }
 
+impl BackendErrorKind {
+    /// Whether the connection, or file, over which a call ended with this is good for the next call: the
+    /// store has said what it has against the call, and nothing is wrong with the way to it.
+    pub fn spares_connection(self) -> bool {
+        matches!(self, Self::Busy | Self::TooLarge)
+    }
+}
+
 /// A word or two, as in `outcome unknown`.
 impl fmt::Display for BackendErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,12 +7,14 @@
 mod call;
 mod certificate;
 mod idle;
+mod rotation;
 mod url;
 
 pub use ::url::Url;
 pub use call::{Doing, first_that_serves, within};
 pub use certificate::BadCertificate;
 pub use idle::{IDLE_MAX, LastUse};
+pub use rotation::Rotation;
 pub use url::{
     CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files,
     host_and_port, without_brackets,

@@ -4,12 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lock_core::options::read_password;
-use lock_core::server::{Doing, first_that_serves, within};
+use lock_core::server::{Doing, Rotation, first_that_serves, within};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use tokio::sync::{Mutex, MutexGuard};
@@ -34,8 +33,7 @@ pub struct MySqlBackend {
     pub(crate) store: String,
     /// Whom the servers take this client for.
     pub(crate) account: OnceLock<String>,
-    /// Which server to try first.
-    server: AtomicUsize,
+    rotation: Rotation,
     slot: Mutex<Slot>,
 }
 
@@ -88,7 +86,8 @@ impl MySqlBackend {
         namespace: String,
         store: String,
     ) -> Self {
-        let (account, server, slot) = (OnceLock::new(), AtomicUsize::new(0), Mutex::default());
+        let (account, slot) = (OnceLock::new(), Mutex::default());
+        let rotation = Rotation::new(servers.len());
         Self {
             servers,
             connect_timeout,
@@ -97,7 +96,7 @@ impl MySqlBackend {
             namespace,
             store,
             account,
-            server,
+            rotation,
             slot,
         }
     }
@@ -163,9 +162,7 @@ impl MySqlBackend {
 
     /// Connects to the first server that serves and can be written, from the last good one on.
     async fn connect(&self) -> Result<Session, BackendError> {
-        let count = self.servers.len();
-        let first = self.server.load(Ordering::Relaxed);
-        let numbers = (first..first + count).map(|number| number % count);
+        let numbers = self.rotation.order();
         let named = numbers.map(|number| (address(&self.servers[number]), number)).collect();
         let open = |number, limit| self.open(number, limit);
         first_that_serves(&self.store, self.connect_timeout, named, open).await
@@ -176,7 +173,7 @@ impl MySqlBackend {
         let session = self.connect_to(&self.servers[number], limit).await?;
         let session = self.believe(Doing::Connecting, &session, ()).map(|()| session)?;
         let _ = self.account.set(session.account.clone());
-        self.server.store(number, Ordering::Relaxed);
+        self.rotation.serves(number);
         Ok(session)
     }
 
@@ -224,13 +221,11 @@ impl MySqlBackend {
 
     /// Keeps the connection after a call, if it is good for another; turns to the next server if not.
     fn keep<T>(&self, slot: &mut Slot, mut session: Session, result: &Result<T, BackendError>) {
-        let kind = result.as_ref().err().map(BackendError::kind);
-        if matches!(kind, None | Some(BackendErrorKind::Busy | BackendErrorKind::TooLarge)) {
+        if result.as_ref().err().is_none_or(|error| error.kind().spares_connection()) {
             session.used();
             slot.session = Some(session);
         } else {
-            let next = self.server.load(Ordering::Relaxed) + 1;
-            self.server.store(next % self.servers.len(), Ordering::Relaxed);
+            self.rotation.turn_away();
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lock_core::server::{Doing, first_that_serves, within};
+use lock_core::server::{Doing, Rotation, first_that_serves, within};
 use lock_core::{
     BackendError, BackendErrorKind as Kind, LockBackend, Reach, Snapshot, Swap, Version,
 };
@@ -36,8 +36,8 @@ pub struct RedisBackend {
     rights: String,
     /// How many replicas have to have a swap.
     replicas: u32,
-    /// Which server, or sentinel, to try first.
-    server: AtomicUsize,
+    /// Of servers, or sentinels.
+    rotation: Rotation,
     /// The node of a cluster that has the key, if another one has said so.
     moved: Mutex<Option<Place>>,
     /// The newest version that is known to be on enough replicas.
@@ -66,13 +66,14 @@ impl RedisBackend {
         rights: String,
         replicas: u32,
     ) -> Self {
+        let rotation = Rotation::new(servers.addresses.len());
         Self {
             servers,
+            rotation,
             cell,
             store,
             rights,
             replicas,
-            server: AtomicUsize::new(0),
             moved: Mutex::default(),
             replicated: AtomicU64::new(0),
             has_warned: AtomicBool::new(false),
@@ -147,7 +148,7 @@ impl RedisBackend {
 
     /// Connects to the first server that serves and is no replica, from the last good one on.
     async fn connect(&self) -> Result<Session, BackendError> {
-        let mut places = self.servers.places(self.server.load(Ordering::Relaxed));
+        let mut places = self.servers.places(self.rotation.order());
         if let Some(place) = self.moved().clone() {
             places.retain(|other| *other != place);
             places.insert(0, place);
@@ -187,7 +188,7 @@ impl RedisBackend {
         if let Place::Tcp(address) = &place
             && let Some(index) = self.servers.addresses.iter().position(|one| one == address)
         {
-            self.server.store(index, Ordering::Relaxed);
+            self.rotation.serves(index);
         }
         Ok(session)
     }
@@ -228,7 +229,7 @@ impl RedisBackend {
                         is_second = true;
                         continue;
                     }
-                    if !matches!(error.kind(), Kind::Busy | Kind::TooLarge) {
+                    if !error.kind().spares_connection() {
                         self.turn_away();
                     }
                     return Err(error);
@@ -282,8 +283,7 @@ impl RedisBackend {
     fn turn_away(&self) {
         self.forget();
         *self.moved() = None;
-        let next = self.server.load(Ordering::Relaxed) + 1;
-        self.server.store(next % self.servers.addresses.len().max(1), Ordering::Relaxed);
+        self.rotation.turn_away();
     }
 
     /// Gives the connections up: also the one that tells of changes, which is on the same server.

@@ -141,13 +141,12 @@ impl fmt::Display for Place {
 }
 
 impl Servers {
-    /// Where the server could be, the likeliest first; `first` is the number of the last good one.
-    pub(crate) fn places(&self, first: usize) -> Vec<Place> {
+    /// Where the server could be, in this order of its addresses.
+    pub(crate) fn places(&self, order: impl Iterator<Item = usize>) -> Vec<Place> {
         if let Some(path) = &self.socket {
             return vec![Place::Socket(path.clone())];
         }
-        let count = self.addresses.len();
-        (first..first + count).map(|n| Place::Tcp(self.addresses[n % count].clone())).collect()
+        order.map(|number| Place::Tcp(self.addresses[number].clone())).collect()
     }
 
     /// Connects to a server, as this user and in the database that is meant.

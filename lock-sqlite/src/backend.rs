@@ -254,8 +254,7 @@ struct Open {
 
 /// Whether the connection is worth keeping.
 fn is_sound<T>(result: &Result<T, BackendError>) -> bool {
-    use BackendErrorKind::{Busy, TooLarge};
-    result.as_ref().map_or_else(|e| matches!(e.kind(), Busy | TooLarge), |_| true)
+    result.as_ref().map_or_else(|error| error.kind().spares_connection(), |_| true)
 }
 
 #[cfg(test)]
