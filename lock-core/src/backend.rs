@@ -126,47 +126,53 @@ pub trait LockBackend: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// A backend that is chosen when the program runs.
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl<B: LockBackend + ?Sized> LockBackend for Arc<B> {
-    fn reach(&self) -> Reach {
-        (**self).reach()
-    }
+macro_rules! pass_on {
+    ($($pointer:ident)*) => {$(
+        /// A backend that is chosen when the program runs.
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<B: LockBackend + ?Sized> LockBackend for $pointer<B> {
+            fn reach(&self) -> Reach {
+                (**self).reach()
+            }
 
-    fn describe(&self) -> String {
-        (**self).describe()
-    }
+            fn describe(&self) -> String {
+                (**self).describe()
+            }
 
-    async fn load(&self) -> Result<Snapshot, BackendError> {
-        (**self).load().await
-    }
+            async fn load(&self) -> Result<Snapshot, BackendError> {
+                (**self).load().await
+            }
 
-    async fn compare_and_swap(
-        &self,
-        expected: Version,
-        next: Version,
-        data: &[u8],
-    ) -> Result<Swap, BackendError> {
-        (**self).compare_and_swap(expected, next, data).await
-    }
+            async fn compare_and_swap(
+                &self,
+                expected: Version,
+                next: Version,
+                data: &[u8],
+            ) -> Result<Swap, BackendError> {
+                (**self).compare_and_swap(expected, next, data).await
+            }
 
-    async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
-        (**self).load_in_turn().await
-    }
+            async fn load_in_turn(&self) -> Result<Option<Snapshot>, BackendError> {
+                (**self).load_in_turn().await
+            }
 
-    async fn end_turn(&self) {
-        (**self).end_turn().await;
-    }
+            async fn end_turn(&self) {
+                (**self).end_turn().await;
+            }
 
-    async fn close(&self) {
-        (**self).close().await;
-    }
+            async fn close(&self) {
+                (**self).close().await;
+            }
 
-    async fn changed(&self, seen: Version) -> Result<(), BackendError> {
-        (**self).changed(seen).await
-    }
+            async fn changed(&self, seen: Version) -> Result<(), BackendError> {
+                (**self).changed(seen).await
+            }
+        }
+    )*};
 }
+
+pass_on!(Arc Box);
 
 /// Who can reach a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +243,13 @@ pub enum BackendErrorKind {
 impl BackendErrorKind {
     /// Whether the connection, or file, over which a call ended with this is good for the next call: the
     /// store has said what it has against the call, and nothing is wrong with the way to it.
+    ///
+    /// ```
+    /// use lock_core::BackendErrorKind;
+    ///
+    /// assert!(BackendErrorKind::TooLarge.spares_connection());
+    /// assert!(!BackendErrorKind::OutcomeUnknown.spares_connection());
+    /// ```
     pub fn spares_connection(self) -> bool {
         matches!(self, Self::Busy | Self::TooLarge)
     }

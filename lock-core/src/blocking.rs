@@ -16,7 +16,8 @@ use crate::task::Task;
 
 /// [`Locks`] whose calls block the calling thread.
 ///
-/// Not for use within async code: it would block the runtime, though never the driver. What has no
+/// Not for use within async code: it would block the runtime, though not the driver, unless that
+/// [runs there](crate::LocksBuilder::in_current_runtime). What has no
 /// blocking form, such as waiting for the loss of a lock, is a matter of [`as_async`](Self::as_async)
 /// and a thread of your own.
 ///

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::backend::LockBackend;
 use crate::clock::{Clock, SystemClock};
-use crate::driver::{Actor, Config, Deadline};
+use crate::driver::{Actor, Config, Deadline, End};
 use crate::ids::ClientId;
 use crate::locks::{Client, Locks};
 use crate::metrics;
@@ -71,7 +71,9 @@ impl LocksBuilder {
     /// Sets the length of the lease, 60 s by default, 1 s at least and a year at most. It is renewed three
     /// times within its length.
     ///
-    /// The lease only matters to those who cannot see whether this process lives.
+    /// Whoever cannot see whether this process lives takes its locks when the lease has run out. So does this
+    /// process count its own locks for lost if it could not renew in time, on every store: keep the lease
+    /// well above the longest stop of the store and above the time that connecting to it may take.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease.clamp(LEASE_MIN, TIME_MAX));
         self
@@ -91,7 +93,9 @@ impl LocksBuilder {
 
     /// Sets how long to wait for a store that does not answer, 30 s by default and a year at most.
     ///
-    /// A request waits as long as its own time limit, if that is longer.
+    /// It bounds every call, also [`try_acquire`](Locks::try_acquire). A request waits as long as its own time
+    /// limit, if that is longer; if it is shorter, it bounds the request in its stead, with 2 s more for the
+    /// answer.
     pub fn store_patience(mut self, patience: Duration) -> Self {
         self.patience = patience.min(TIME_MAX);
         self
@@ -107,7 +111,9 @@ impl LocksBuilder {
     /// Runs the driver in the tokio runtime that [`build`](Self::build) is called in, which must
     /// have its timers and I/O enabled.
     ///
-    /// Meant for tests with a paused clock: a runtime that is blocked can cost the lease.
+    /// Meant for tests with a paused clock: a runtime that is blocked can cost the lease, and a
+    /// [blocking](Locks::blocking) call within a runtime of one thread waits for ever for the driver that
+    /// it blocks.
     pub fn in_current_runtime(mut self) -> Self {
         self.here = true;
         self
@@ -143,13 +149,14 @@ impl LocksBuilder {
             lease: self.lease,
         };
         let store = self.backend.describe();
-        let deadline = Arc::new(Deadline::new());
+        let (deadline, end) = (Arc::new(Deadline::new()), End::default());
         let config = Config {
             id,
             info: info.clone(),
             backend: metrics::metered(self.backend),
             clock: self.clock.clone(),
             deadline: deadline.clone(),
+            end: end.clone(),
             patience: self.patience,
             bytes_max: self.bytes_max,
             bell: self.bell,
@@ -166,7 +173,7 @@ impl LocksBuilder {
             let thread = std::thread::Builder::new().name("interlock".into());
             thread.spawn(drive).expect("the system has a thread to give");
         }
-        Locks::of(Client::new(id, Arc::new(info), store, deadline, self.clock, commands))
+        Locks::of(Client::new(id, Arc::new(info), store, deadline, end, self.clock, commands))
     }
 }
 

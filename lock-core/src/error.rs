@@ -74,7 +74,7 @@ impl From<RequestError> for AcquireError {
 
 impl From<StoreError> for AcquireError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        if error.is_closed() { Self::Closed } else { Self::Store(error) }
     }
 }
 
@@ -239,7 +239,8 @@ pub enum WithLockError {
     /// The lock was not granted; the work was never started.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
-    /// The lock was lost; the work was dropped at its next await.
+    /// The lock was lost; the work was dropped at its next await, or came to its end without one, and
+    /// nobody knows how much of it was done under the lock.
     #[error(transparent)]
     Lost(#[from] HoldError),
 }

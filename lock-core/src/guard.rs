@@ -48,20 +48,21 @@ impl Guard {
         self.fences.keys()
     }
 
-    /// The fencing token: greater than that of every earlier hold that conflicts with this one.
+    /// The fencing token: greater than that of every earlier hold that conflicts with this one, but for what
+    /// the same line of work holds ([`fence_of`](Self::fence_of)).
     ///
     /// A resource that remembers the greatest fence it was written with, and refuses smaller ones,
     /// is safe from holders that have lost their lock without knowing. (See M. Kleppmann, "How to
     /// do distributed locking", 2016.) It is the greatest of [`fence_of`](Self::fence_of) all its
-    /// names.
+    /// names: where a hold has several locks, each for a resource of its own, take the fence of each.
     pub fn fence(&self) -> u64 {
         self.fences.values().map(|fence| fence.0).max().unwrap_or_default()
     }
 
     /// The fencing token of one lock, or `None` if it is not among those held.
     ///
-    /// A lock that is covered by one that the same line of work already holds carries that one's
-    /// fence: both write to the same resource in turn.
+    /// A lock that is covered by an exclusive one that the same line of work already holds carries that
+    /// one's fence, and so do those of all its sub-tasks: they write to the same resource in turn.
     pub fn fence_of(&self, name: &str) -> Option<u64> {
         self.fences.get(name).map(|fence| fence.0)
     }
@@ -74,7 +75,7 @@ impl Guard {
     /// paused: the driver is asking the store then, and the hold may yet turn out to be good.
     /// [`HoldError::Lost`] when it is gone for good.
     pub fn check(&self) -> Result<(), HoldError> {
-        if *self.lost.borrow() || self.lost.has_changed().is_err() || self.client.is_closed() {
+        if self.is_lost() {
             return Err(HoldError::Lost);
         }
         match self.client.deadline.get() {
@@ -86,8 +87,16 @@ impl Guard {
         }
     }
 
-    /// How long the locks are certain to be held yet, if nothing is renewed; `None` without end.
+    pub(crate) fn is_lost(&self) -> bool {
+        *self.lost.borrow() || self.lost.has_changed().is_err() || self.client.is_closed()
+    }
+
+    /// How long the locks are certain to be held yet, if nothing is renewed; `None` without end, and no time
+    /// at all if they are lost.
     pub fn remaining(&self) -> Option<Duration> {
+        if self.is_lost() {
+            return Some(Duration::ZERO);
+        }
         let deadline = self.client.deadline.get()?;
         Some(deadline.saturating_sub(self.client.clock.boot()))
     }
@@ -103,7 +112,7 @@ impl Guard {
     ///
     /// Dropping the future changes nothing.
     pub async fn verify(&self) -> Result<(), VerifyError> {
-        if self.check() == Err(HoldError::Lost) {
+        if self.is_lost() {
             return Err(HoldError::Lost.into()); // For good: nothing needs to be asked.
         }
         let (reply, answer) = oneshot::channel();
@@ -128,7 +137,8 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store cannot be used. The driver goes on trying.
+    /// [`StoreError`] when the store cannot be used. The driver goes on trying, unless it is gone
+    /// ([`is_closed`](StoreError::is_closed)): then the locks are free when this process has ended.
     ///
     /// # Cancel safety
     ///
@@ -138,8 +148,8 @@ impl Guard {
         let number = self.id.number;
         let released = self.client.ask(|reply| Command::End { number, reply: Some(reply) }).await;
         match released {
-            // Closing has given it back.
-            Err(error) if error.is_closed() => Ok(()),
+            // Closing has given it back, or has not.
+            Err(error) if error.is_closed() => self.client.how_it_ended(),
             released => released,
         }
     }
@@ -156,8 +166,12 @@ impl Guard {
     /// When the future is dropped it may be done or not.
     pub async fn downgrade(&self) -> Result<(), VerifyError> {
         let number = self.id.number;
-        let held = self.client.ask(|reply| Command::Downgrade { number, reply }).await?;
-        if held { Ok(()) } else { Err(HoldError::Lost.into()) }
+        match self.client.ask(|reply| Command::Downgrade { number, reply }).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(HoldError::Lost.into()),
+            Err(error) if error.is_closed() => Err(HoldError::Lost.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -26,7 +26,9 @@
 //! - **Fair**: who asked first is served first, but nobody waits for somebody with whom they have
 //!   nothing in common.
 //! - **Tasks** ask for locks ([`Task`]); a sub-task is not blocked by the tasks that it is nested
-//!   in. A deadlock is found by the request that would close it.
+//!   in. Everybody else is a stranger, also in the same thread: who asks twice waits for itself
+//!   ([`Locks::acquire`]).
+//! - **A deadlock** is found by the request that would close it: tasks that wait for each other.
 //! - **The dead** are found by looking at their processes where that is possible, and by their
 //!   lease where it is not. Alive means alive, however long a process was paused.
 //! - **Fences** grow with every hold that conflicts with an earlier one ([`Guard::fence`]).

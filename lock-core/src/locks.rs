@@ -10,7 +10,7 @@ use crate::backend::LockBackend;
 use crate::blocking::BlockingLocks;
 use crate::builder::LocksBuilder;
 use crate::clock::Clock;
-use crate::driver::{Command, Deadline, Look};
+use crate::driver::{Command, Deadline, End, Look};
 use crate::error::{AcquireError, StoreError, WithLockError};
 use crate::guard::Guard;
 use crate::ids::{ClientId, TaskId};
@@ -51,6 +51,7 @@ pub(crate) struct Client {
     pub(crate) info: Arc<ClientInfo>,
     pub(crate) store: String,
     pub(crate) deadline: Arc<Deadline>,
+    end: End,
     pub(crate) clock: Arc<dyn Clock>,
     numbers: AtomicU64,
     commands: mpsc::UnboundedSender<Command>,
@@ -62,10 +63,11 @@ impl Client {
         info: Arc<ClientInfo>,
         store: String,
         deadline: Arc<Deadline>,
+        end: End,
         clock: Arc<dyn Clock>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
-        Self { id, info, store, deadline, clock, numbers: AtomicU64::new(1), commands }
+        Self { id, info, store, deadline, end, clock, numbers: AtomicU64::new(1), commands }
     }
 
     /// A number that no other task or request of this client has.
@@ -80,6 +82,12 @@ impl Client {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.commands.is_closed()
+    }
+
+    /// How the driver ended, once it has: well only if all was given back.
+    pub(crate) fn how_it_ended(&self) -> Result<(), StoreError> {
+        let end = self.end.get().cloned();
+        end.unwrap_or_else(|| Err(StoreError::closed(&self.store)))
     }
 
     /// Sends a command and waits for what the store says.
@@ -149,6 +157,25 @@ impl Locks {
 
     /// Waits for locks, as a task of its own.
     ///
+    /// So it is a stranger to every guard, also to those that the caller has: who asks for a lock again, or for
+    /// one above or below it, waits until that guard is gone. What is to ask again under its own locks is a
+    /// task with [sub-tasks](Task::subtask):
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// let app = locks.acquire("app").await?;
+    /// assert!(locks.try_acquire("app/blog").await.is_err());
+    /// let blog = locks.task("blog").under(app.task_id()).try_acquire("app/blog").await?;
+    /// # blog.release().await?;
+    /// # app.release().await?;
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`AcquireError`]; never `Busy` or `TimedOut`, since it waits without a limit.
@@ -162,6 +189,9 @@ impl Locks {
 
     /// Takes locks if they are free, as a task of its own.
     ///
+    /// It waits for no holder, but for the store: for its [patience](LocksBuilder::store_patience) if it does
+    /// not answer. [`acquire_timeout`](Self::acquire_timeout) with no time at all waits 2 s for it.
+    ///
     /// # Errors
     ///
     /// [`AcquireError::Busy`] if they are not, and the others.
@@ -173,7 +203,8 @@ impl Locks {
         self.anonymous().try_acquire(request).await
     }
 
-    /// Waits for locks for at most this long, as a task of its own.
+    /// Waits for locks for at most this long, as a task of its own, and up to 2 s more for a store that does
+    /// not answer.
     ///
     /// # Errors
     ///
@@ -192,6 +223,8 @@ impl Locks {
 
     /// Waits for locks, does `work` under them, and gives them back.
     ///
+    /// What `work` asks for by itself is asked for by a stranger, as in [`acquire`](Self::acquire).
+    ///
     /// ```
     /// # use lock_core::{Locks, MemoryBackend};
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -207,7 +240,9 @@ impl Locks {
     /// # Errors
     ///
     /// [`WithLockError::Acquire`] when the locks are not granted, and [`WithLockError::Lost`] when
-    /// they are lost on the way: then `work` is dropped at its next await.
+    /// they are lost on the way: then `work` is dropped at its next await. That they could not be given back
+    /// is no error, since the work is done: this waits for it as long as the client's
+    /// [patience](crate::LocksBuilder::store_patience), and the driver goes on.
     ///
     /// # Cancel safety
     ///
@@ -368,7 +403,7 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when that could not be written. Then the locks of this client are free when its
+    /// [`StoreError`] when that could not be written, also if that was tried by an earlier call. Then the locks of this client are free when its
     /// processes have ended; for those who cannot see whether they live, when its lease has.
     ///
     /// # Cancel safety
@@ -377,8 +412,7 @@ impl Locks {
     pub async fn close(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.inner.send(Command::Close { reply });
-        // A driver that is gone has been closed before.
-        answer.await.unwrap_or(Ok(()))
+        answer.await.unwrap_or_else(|_| self.inner.how_it_ended())
     }
 
     fn anonymous(&self) -> Task {

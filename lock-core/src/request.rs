@@ -64,7 +64,7 @@ pub type LockSet = BTreeMap<LockName, Mode>;
 
 /// A set of locks, granted all or nothing.
 ///
-/// Anything that can be a name converts into a request for that lock alone, exclusively. A bad
+/// A name converts into a request for that lock alone, exclusively: a `&str`, `String` or [`LockName`]. A bad
 /// name is kept until the request is used, so that requests can be written in one breath.
 ///
 /// ```
@@ -193,6 +193,12 @@ impl From<&str> for Request {
     }
 }
 
+impl From<&&str> for Request {
+    fn from(name: &&str) -> Self {
+        Self::exclusive(name)
+    }
+}
+
 impl From<&String> for Request {
     fn from(name: &String) -> Self {
         Self::exclusive(name)
@@ -317,6 +323,8 @@ mod tests {
         for holders in 0..3 {
             assert_eq!(collected(holders), Request::from(set(holders)));
         }
+        let modes = Request::shared("a").and_exclusive("b");
+        assert_eq!(Request::from_iter([("a", Mode::Shared), ("b", Mode::Exclusive)]), modes);
         assert!(collected(2).and("a", Mode::Shared).locks().unwrap_err().is_twice());
         assert!(Request::from_iter([("", Mode::Shared); 0]).locks().is_err());
     }

@@ -113,7 +113,8 @@ impl Task {
         self.ask(request.into(), true, None).await
     }
 
-    /// Takes locks if they are free, and nobody ahead in the queue needs them.
+    /// Takes locks if they are free, and nobody ahead in the queue needs them. A store that does not answer
+    /// is waited for, as by [`Locks::try_acquire`](crate::Locks::try_acquire).
     ///
     /// # Errors
     ///
@@ -129,7 +130,7 @@ impl Task {
         self.ask(request.into(), false, None).await
     }
 
-    /// Waits for locks for at most this long.
+    /// Waits for locks for at most this long, and up to 2 s more for a store that does not answer.
     ///
     /// # Errors
     ///
@@ -148,10 +149,14 @@ impl Task {
 
     /// Waits for locks, does `work` under them, and gives them back.
     ///
+    /// For what `work` asks for under them, [nest](Self::under) a task in that of the guard.
+    ///
     /// # Errors
     ///
     /// [`WithLockError::Acquire`] when the locks are not granted, and [`WithLockError::Lost`] when
-    /// they are lost on the way: then `work` is dropped at its next await.
+    /// they are lost on the way: then `work` is dropped at its next await. That they could not be given back
+    /// is no error, since the work is done: this waits for it as long as the client's
+    /// [patience](crate::LocksBuilder::store_patience), and the driver goes on.
     ///
     /// # Cancel safety
     ///
@@ -166,8 +171,8 @@ impl Task {
             let work = std::pin::pin!(work(&guard));
             let lost = std::pin::pin!(guard.lost());
             match select(work, lost).await {
-                Either::Left((done, _)) => done,
-                Either::Right(((), _)) => return Err(HoldError::Lost.into()),
+                Either::Left((done, _)) if !guard.is_lost() => done,
+                _ => return Err(HoldError::Lost.into()),
             }
         };
         if let Err(error) = guard.release().await {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lock_core::dial::{Addresses, DialError};
@@ -91,10 +92,23 @@ fn errors_go_anywhere() {
 }
 
 #[tokio::test]
+async fn a_store_may_be_chosen_when_the_program_runs() {
+    let store = MemoryBackend::new();
+    let boxed: Box<dyn LockBackend> = Box::new(store.clone());
+    let shared: Arc<dyn LockBackend> = Arc::new(store);
+    let (one, other) = (Locks::new(boxed), Locks::new(shared));
+    let guard = one.acquire("a").await.unwrap();
+    assert!(other.try_acquire("a").await.unwrap_err().is_busy());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn futures_can_be_spawned() {
     let locks = Locks::new(MemoryBackend::new());
     let mut task = locks.task("task");
-    is_sent(locks.acquire("a"));
+    for name in &["a", "b"] {
+        is_sent(locks.acquire(name));
+    }
     is_sent(locks.try_acquire(&Request::shared("a")));
     is_sent(locks.acquire_timeout(String::from("a"), Duration::ZERO));
     is_sent(locks.would_block("a"));

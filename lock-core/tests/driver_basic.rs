@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use driver::{World, until, within};
 use lock_core::process::Liveness;
-use lock_core::{AcquireError, HoldError, Locks, MemoryBackend, Mode, Request, VerifyError};
+use lock_core::{
+    AcquireError, HoldError, Locks, MemoryBackend, Mode, Request, VerifyError, WithLockError,
+};
 use tokio::time::timeout;
 
 #[tokio::test(start_paused = true)]
@@ -183,8 +185,16 @@ async fn work_under_a_lock_ends_with_it_or_when_it_is_lost() {
         locks.release_task("victim").await
     });
     assert_eq!(freed.unwrap(), 1);
-    assert!(matches!(never, Err(lock_core::WithLockError::Lost(HoldError::Lost))), "{never:?}");
+    assert!(matches!(never, Err(WithLockError::Lost(HoldError::Lost))), "{never:?}");
     world.until_empty().await;
+
+    // What ends in the same moment may have been done without the lock.
+    let late = task.with_lock("a", async |guard| {
+        locks.release_task("victim").await.unwrap();
+        guard.lost().await;
+    });
+    let late = within("the loss", late).await;
+    assert!(matches!(late, Err(WithLockError::Lost(HoldError::Lost))), "{late:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,11 +228,14 @@ async fn close_gives_everything_back_and_ends_what_is_under_way() {
     assert_eq!(world.tasks().0.len(), 1);
     guard.lost().await;
     assert_eq!(guard.check(), Err(HoldError::Lost));
+    assert_eq!(guard.remaining(), Some(Duration::ZERO));
     assert!(matches!(guard.verify().await, Err(VerifyError::Hold(HoldError::Lost))));
+    assert!(matches!(guard.downgrade().await, Err(VerifyError::Hold(HoldError::Lost))));
     assert!(matches!(one.acquire("a").await, Err(AcquireError::Closed)));
+    assert!(matches!(one.would_block("a").await, Err(AcquireError::Closed)));
     assert!(one.list().await.unwrap_err().is_closed());
     one.close().await.unwrap();
-    drop(guard);
+    guard.release().await.unwrap();
     elsewhere.release().await.unwrap();
     world.assert_empty();
 }
@@ -261,7 +274,9 @@ fn nothing_needs_a_runtime_or_panics_without_one() {
     let error = locks.blocking().acquire("b").unwrap_err();
     assert!(matches!(error, AcquireError::Closed), "{error:?}");
     pollster::block_on(guard.lost());
-    drop(guard);
+    // It stays, and neither says that it was given back.
+    assert!(pollster::block_on(guard.release()).unwrap_err().is_closed());
+    assert!(locks.blocking().close().unwrap_err().is_closed());
     drop(locks);
 
     let locks = Locks::new(store.clone()).blocking();

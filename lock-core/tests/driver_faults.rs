@@ -311,6 +311,8 @@ async fn time_limits_hold_while_a_call_hangs() {
     faults.release();
     faults.next_swap(Fault::Hang(Effect::Never));
     assert!(locks.close().await.unwrap_err().is_unreachable());
+    assert!(locks.close().await.unwrap_err().is_unreachable(), "nothing is better by asking again");
+    assert!(guard.release().await.unwrap_err().is_unreachable(), "it was not given back");
 }
 
 /// Rather than of "busy".

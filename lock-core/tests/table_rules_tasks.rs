@@ -199,6 +199,17 @@ fn what_an_ancestor_holds_exclusively_keeps_its_fence() {
     assert_eq!(s.fence(step, "mail"), s.version, "others may write under a shared lock's siblings");
     let deep = s.gets("backup/step/deep", "app/blog/files");
     assert_eq!(s.fence(deep, "app/blog/files"), fence);
+
+    // Lists, and what is told of the dead, have the token that the holder has.
+    let listed = s.table.list().holds;
+    assert_eq!(listed.iter().map(|hold| hold.id).collect::<Vec<_>>(), [parent, step, deep]);
+    assert_eq!(listed[2].fence, fence);
+    let verdict = s.table.client(deep.client).unwrap().verdict();
+    s.table.take_events();
+    s.apply(&Op::Sweep(verdict));
+    let events = s.table.take_events();
+    let [Event::Swept { holds, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(holds.iter().find(|hold| hold.id == deep).unwrap().fence, fence);
 }
 
 #[test]

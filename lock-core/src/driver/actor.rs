@@ -283,6 +283,7 @@ impl Actor {
         } else {
             Err(self.reason())
         };
+        let _ = self.config.end.set(result.clone());
         for number in self.entries.keys().copied().collect::<Vec<_>>() {
             if let Some(mut entry) = self.entries.remove(&number) {
                 entry.answer_end(&result);
@@ -452,6 +453,7 @@ mod tests {
             backend: Arc::new(crate::MemoryBackend::new()),
             clock: Arc::new(crate::clock::SystemClock),
             deadline: Arc::new(Deadline::new()),
+            end: Arc::default(),
             patience: Duration::from_secs(30),
             bytes_max: 1 << 20,
             bell: false,

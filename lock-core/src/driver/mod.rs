@@ -22,7 +22,7 @@ mod settle;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +39,9 @@ pub(crate) use actor::Actor;
 pub(crate) use entry::{DoneReply, Grant, GrantReply};
 pub(crate) use lease::Deadline;
 
+/// How a driver ended; never set if its runtime ended first, or it panicked.
+pub(crate) type End = Arc<OnceLock<Result<(), StoreError>>>;
+
 /// What a driver is made with.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -47,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) backend: Arc<dyn LockBackend>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) deadline: Arc<Deadline>,
+    pub(crate) end: End,
     /// How long a request waits for a store that does not answer.
     pub(crate) patience: Duration,
     /// The most bytes that a table may have.

@@ -178,7 +178,7 @@ impl LockTable {
                 id: RequestId { client: id, number },
                 task: name.clone(),
                 locks: hold.locks.clone(),
-                fence: hold.fence.0,
+                fence: hold.token(),
             }));
         }
         let waiting: Vec<Ticket> = self

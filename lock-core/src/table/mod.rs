@@ -247,6 +247,11 @@ impl Hold {
         self.fences.get(name).copied().unwrap_or(self.fence)
     }
 
+    /// What its holder takes for its fence: the greatest of all its names.
+    fn token(&self) -> u64 {
+        self.locks.keys().map(|name| self.fence_of(name.as_str()).0).max().unwrap_or_default()
+    }
+
     fn since_ms(&self) -> u64 {
         self.at.unwrap_or(self.fence.0 / 1000)
     }

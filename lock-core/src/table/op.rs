@@ -151,7 +151,7 @@ pub struct SweptHold {
     pub task: Arc<str>,
     /// Its locks.
     pub locks: LockSet,
-    /// The fence of its locks.
+    /// Its fencing token, as [`Guard::fence`](crate::Guard::fence).
     pub fence: u64,
 }
 

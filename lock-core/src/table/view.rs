@@ -57,7 +57,7 @@ pub struct HoldView {
     pub note: Option<Arc<str>>,
     /// The locks.
     pub locks: LockSet,
-    /// The version of the swap that granted it.
+    /// Its fencing token, as [`Guard::fence`](crate::Guard::fence).
     pub fence: u64,
     /// When it was granted, by the clock of who wrote that.
     pub since: SystemTime,
@@ -243,19 +243,23 @@ impl LockTable {
             let view = Arc::new(self.client_view(id, client));
             for (&number, task) in &client.tasks {
                 let task_id = Self::task_id(id, number, task);
-                holds.extend(task.holds.iter().map(|(&number, hold)| HoldView {
-                    id: RequestId { client: id, number },
-                    task: self.task_name(&task_id),
-                    task_id: task_id.clone(),
-                    note: task.note.clone(),
-                    locks: hold.locks.clone(),
-                    fence: hold.fence.0,
-                    since: time(hold.since_ms()),
-                    client: view.clone(),
+                holds.extend(task.holds.iter().map(|(&number, hold)| {
+                    let shown = HoldView {
+                        id: RequestId { client: id, number },
+                        task: self.task_name(&task_id),
+                        task_id: task_id.clone(),
+                        note: task.note.clone(),
+                        locks: hold.locks.clone(),
+                        fence: hold.token(),
+                        since: time(hold.since_ms()),
+                        client: view.clone(),
+                    };
+                    (hold.fence, shown)
                 }));
             }
         }
-        holds.sort_by_key(|hold| (hold.fence, hold.id));
+        holds.sort_by_key(|(granted_at, hold)| (*granted_at, hold.id));
+        let holds = holds.into_iter().map(|(_, hold)| hold).collect();
         let waiting = self.queue.iter().map(|(&ticket, waiter)| WaiterView {
             id: waiter.request(),
             task: self.task_name(&waiter.task),

@@ -1,9 +1,12 @@
 //! A referee that hears from holders and knows what may not be.
 
+use std::collections::BTreeMap;
+use std::iter::successors;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::guard::Guard;
 use crate::ids::TaskId;
+use crate::name::LockName;
 use crate::request::{LockSet, Mode, Request};
 
 /// Knows who holds what by their own account, and that no two of them may not.
@@ -32,7 +35,7 @@ pub struct Referee(Arc<Mutex<Vec<Held>>>);
 struct Held {
     task: TaskId,
     locks: LockSet,
-    fence: u64,
+    fences: BTreeMap<LockName, u64>,
     ended: bool,
 }
 
@@ -42,16 +45,23 @@ impl Referee {
     /// # Panics
     ///
     /// When somebody who is not nested in the task holds what excludes it, or held it with a fence
-    /// that is not smaller.
+    /// that is not smaller; tasks that are nested in the same one may have the same fence, which is that
+    /// of what it holds.
     #[must_use = "it holds as long as this lives"]
     pub fn begins(&self, guard: &Guard, request: &Request) -> Hold {
         let locks = request.locks().expect("it was granted").clone();
-        let new = Held { task: guard.task_id().clone(), locks, fence: guard.fence(), ended: false };
+        let fence = |name: &LockName| Some((name.clone(), guard.fence_of(name.as_str())?));
+        let fences = guard.names().filter_map(fence).collect();
+        let new = Held { task: guard.task_id().clone(), locks, fences, ended: false };
         let mut all = self.all();
         let strangers = all.iter().filter(|held| !held.is_kin(&new));
-        for other in strangers.filter(|held| held.excludes(&new)) {
-            assert!(other.ended, "two holders at once: {other:?} and {new:?}");
-            assert!(other.fence < new.fence, "fences do not rise: {other:?} and {new:?}");
+        for other in strangers {
+            for (theirs, mine) in other.conflicts(&new) {
+                assert!(other.ended, "two holders at once: {other:?} and {new:?}");
+                let (before, now) = (other.fences[theirs], new.fences[mine]);
+                let rises = before < now || before == now && other.is_of_family(&new);
+                assert!(rises, "fences do not rise: {other:?} and {new:?}");
+            }
         }
         for (name, mode) in &new.locks {
             let beside = |held: &&Held| !held.ended && held.locks.contains_key(name);
@@ -92,16 +102,64 @@ impl Held {
         self.task.contains(&other.task) || other.task.contains(&self.task)
     }
 
-    fn excludes(&self, other: &Self) -> bool {
-        self.locks.iter().any(|(mine, mode)| {
-            other.locks.iter().any(|(theirs, other_mode)| {
-                let below = |one: &str, above: &str| {
-                    one.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
-                };
-                let (mine, theirs) = (mine.as_str(), theirs.as_str());
-                let meets = mine == theirs || below(mine, theirs) || below(theirs, mine);
-                meets && (*mode == Mode::Exclusive || *other_mode == Mode::Exclusive)
-            })
+    /// Whether both are nested in the same task.
+    fn is_of_family(&self, other: &Self) -> bool {
+        let root = |task: &TaskId| successors(Some(task.clone()), TaskId::parent).last();
+        root(&self.task) == root(&other.task)
+    }
+
+    /// The names of both that exclude each other: its own, and the other's.
+    fn conflicts<'h>(
+        &'h self,
+        other: &'h Self,
+    ) -> impl Iterator<Item = (&'h LockName, &'h LockName)> {
+        let pairs = self.locks.iter().flat_map(|mine| other.locks.iter().map(move |o| (mine, o)));
+        pairs.filter_map(|((mine, mode), (theirs, other_mode))| {
+            let meets = mine.covers(theirs) || theirs.covers(mine);
+            let excludes = *mode == Mode::Exclusive || *other_mode == Mode::Exclusive;
+            (meets && excludes).then_some((mine, theirs))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Locks, MemoryBackend};
+
+    #[test]
+    fn fences_rise_or_are_those_of_what_is_above() {
+        let referee = Referee::default();
+        let locks = Locks::new(MemoryBackend::new()).blocking();
+        let (app, blog) = (Request::exclusive("app"), Request::exclusive("app/blog"));
+        let mut backup = locks.task("backup");
+        let guard = backup.acquire(app.clone()).unwrap();
+        let whole = referee.begins(guard.as_async(), &app);
+        for step in ["one", "two"] {
+            let step = backup.subtask(step).acquire(blog.clone()).unwrap();
+            drop(referee.begins(step.as_async(), &blog));
+            step.release().unwrap();
+        }
+        drop(whole);
+        guard.release().unwrap();
+        let next = locks.acquire(blog.clone()).unwrap();
+        drop(referee.begins(next.as_async(), &blog));
+        locks.close().unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "fences do not rise")]
+    fn strangers_with_one_fence_are_found() {
+        let referee = Referee::default();
+        let request = Request::exclusive("a");
+        // Two stores, whose first fences may be equal, or fall.
+        let mut guards = [(); 2].map(|()| {
+            let locks = Locks::new(MemoryBackend::new()).blocking();
+            locks.acquire(request.clone()).unwrap()
+        });
+        guards.sort_by_key(|guard| std::cmp::Reverse(guard.fence()));
+        for guard in &guards {
+            drop(referee.begins(guard.as_async(), &request));
+        }
     }
 }
