@@ -100,7 +100,7 @@
 //!
 //! # Workers
 //!
-//! Clients in other processes are the test binary itself, which [`run`] starts again as a [`worker`]:
+//! Clients in other processes are the test binary itself, which [`run`] starts again as a worker:
 //! it opens the same store by its [spec](Store::spec), does what the trial orders, and can be killed or
 //! stopped at any moment, also at points in the driver that are named in advance. So `main` must do
 //! nothing but call [`run`], and the same spec must lead every process to the same store. A store in
@@ -134,6 +134,7 @@ mod suite;
 mod trial;
 mod trials;
 mod updates;
+#[doc(hidden)]
 pub mod worker;
 
 pub mod guide {
@@ -149,12 +150,17 @@ pub mod guide {
 }
 
 pub use fixture::{Cluster, Damage, Fixture, Server, Start, Store};
+#[doc(hidden)]
 pub use player::Play;
+#[doc(hidden)]
 pub use scene::{LIVENESS, Scene};
 #[doc(hidden)]
 pub use suite::attempt;
 pub use suite::run;
-pub use trial::{Failure, Trial, Verdict};
+#[doc(hidden)]
+pub use trial::Trial;
+pub use trial::{Failure, Verdict};
 #[doc(hidden)]
 pub use trials::catalogue;
+#[doc(hidden)]
 pub use updates::Update;

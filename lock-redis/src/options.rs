@@ -40,8 +40,8 @@ pub struct RedisOptions {
 impl RedisOptions {
     /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS.
     ///
-    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Without a user it is `default`,
-    /// without a number of a database it is 0. Several hosts, separated by commas, are nodes of one
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Without a user it is `default`; a user
+    /// without a password is one who needs none. Without a number of a database it is 0. Several hosts, separated by commas, are nodes of one
     /// cluster, or sentinels; of other servers that which is the primary is used. Options after `?`:
     ///
     /// * `namespace`
@@ -165,8 +165,8 @@ impl RedisOptions {
         self.namespace.as_deref()
     }
 
-    /// Who is to log in, with a password, as it is, without what a URL has to encode; `default` if nobody is
-    /// named.
+    /// Who is to log in, as it is, without what a URL has to encode; `default` if nobody is named. Without a
+    /// password it has to be a user who needs none (`nopass`).
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.servers.account.user = Some(user.into()).filter(|user| !user.is_empty());

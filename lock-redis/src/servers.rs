@@ -58,6 +58,11 @@ impl Account {
         Ok(current)
     }
 
+    /// The password that is shown to the server, if one is: a user who needs none has an empty one.
+    fn shown(&self) -> Option<&str> {
+        self.password.as_deref().or_else(|| self.user.as_ref().map(|_| ""))
+    }
+
     /// An error without the password: a server that does not know a command repeats what it was told.
     fn hide(&self, error: RedisError) -> RedisError {
         let shown = |password: &String| error.to_string().contains(password.as_str());
@@ -179,7 +184,7 @@ impl Servers {
         if let Some(user) = &account.user {
             settings = settings.set_username(user);
         }
-        if let Some(password) = &account.password {
+        if let Some(password) = account.shown() {
             settings = settings.set_password(password);
         }
         // Each attempt has a channel of its own: one that is given up says so in it.
@@ -327,7 +332,7 @@ async fn authenticate(
     connection: &mut MultiplexedConnection,
     account: &Account,
 ) -> RedisResult<()> {
-    let Some(password) = &account.password else { return Ok(()) };
+    let Some(password) = account.shown() else { return Ok(()) };
     let mut auth = cmd("AUTH");
     if let Some(user) = &account.user {
         auth.arg(user);

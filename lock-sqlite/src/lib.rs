@@ -23,6 +23,12 @@
 //! This crate is for Unix, and is built and tested on Linux. SQLite itself is compiled in, which takes a C
 //! compiler.
 //!
+//! It comes by [rusqlite] 0.38 to 0.42. A program can have one `libsqlite3-sys` only, so where another crate
+//! of yours brings one that none of these goes with, as an older rusqlite or sqlx's `sqlite` may, Cargo refuses
+//! both together: raise the other one, take another store, or leave the locks to `lockctl`.
+//!
+//! [rusqlite]: https://docs.rs/rusqlite
+//!
 //! # What it promises
 //!
 //! A swap is one transaction in a write-ahead log, synced to disk before it is answered, so it

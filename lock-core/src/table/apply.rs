@@ -28,6 +28,11 @@ struct Freed {
 
 impl LockTable {
     /// Applies an op, as part of a swap to `stamp.version`, and grants whoever is next.
+    ///
+    /// # Panics
+    ///
+    /// When an [`Acquire`] is not as it has to be, at once or later; and nobody may be able to read a table
+    /// that has one.
     pub fn apply(&mut self, op: &Op, stamp: Stamp) -> Outcome {
         match op {
             Op::Acquire(acquire) => self.acquire(acquire, stamp),

@@ -52,6 +52,10 @@ pub enum Op {
 }
 
 /// A request for locks with all that the table must know of who asks.
+///
+/// Nobody checks it again, so it has to be as a [`Task`](crate::Task) makes it: the client of the task is that of
+/// the request, a task is always nested in the same one, and the locks are those of a
+/// [`Request`](crate::Request).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acquire {
     /// The id of the request and of the hold it becomes.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Request, Version};
+use lock_core::{BackendErrorKind as Kind, LockBackend, Locks, Request, Swap, Version};
 use lock_redis::RedisBackend;
 
 use crate::place::{
@@ -153,6 +153,23 @@ fn a_wrong_password_is_said_and_none_is_shown() {
         let url = format!("{}?password-file={}", place.url(), file.path().display());
         backend(&url).load().await.unwrap();
         backend(&place.url_of("")).load().await.unwrap();
+    });
+}
+
+#[test]
+fn a_user_without_a_password_is_that_user_or_nobody() {
+    everywhere(&[], async |place| {
+        let user = place.user(RIGHTS);
+        let url = format!("redis://{user}@{}", place.server.address());
+        expect(backend(&url).load().await, Kind::Misconfigured, "check user and password");
+        place.call::<()>(&["ACL", "SETUSER", &user, "nopass"]);
+        let mine = backend(&url);
+        mine.load().await.unwrap();
+        assert_eq!(swap(&mine, 0, "x").await.unwrap(), Swap::Swapped);
+        mine.changed(Version::ABSENT).await.unwrap();
+        let list: String = place.call(&["CLIENT", "LIST"]);
+        let connections = list.lines().filter(|line| line.contains(&format!("user={user} ")));
+        assert_eq!(connections.count(), 2, "one that asks and one that listens: {list}");
     });
 }
 
