@@ -50,6 +50,38 @@ async fn the_dead_are_swept_in_the_swap_that_grants() {
     assert!(matches!(queued.await.unwrap(), Err(AcquireError::Closed)));
 }
 
+/// However many others of the same client wait before it.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_dead_is_looked_after() {
+    let world = World::new();
+    let (one, _) = world.client();
+    let big = one.acquire("big").await.unwrap();
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let process = Process::find(child.id()).unwrap();
+    let (builder, faults) = world.builder();
+    let lives =
+        ProcessSet { place: Place::here(), processes: vec![process], ..ProcessSet::default() };
+    let gone = builder.processes(lives).build();
+    let _held = gone.acquire("app").await.unwrap();
+
+    let (many, _) = world.client();
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..150 {
+        let many = many.clone();
+        crowd.spawn(async move { many.acquire("big").await.unwrap() });
+    }
+    world.until_waiting(150).await;
+    let last = tokio::spawn(async move { many.acquire("app").await });
+    world.until_waiting(151).await;
+    faults.set_unavailable(true);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    within("the last", last).await.unwrap().unwrap().release().await.unwrap();
+    drop(crowd);
+    big.release().await.unwrap();
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn nothing_is_handed_to_a_dead_waiter() {

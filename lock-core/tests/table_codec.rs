@@ -161,6 +161,27 @@ fn what_is_not_understood_is_refused() {
     }
 }
 
+/// Anybody may have written it, and it is shown in terminals.
+#[test]
+fn what_people_read_has_no_control_characters() {
+    let text = FULL.replace("nightly", "\\u001b]52;c\\u0007").replace("web1", "web1\\u009b2J");
+    let holds = decode(&text).unwrap().list().holds;
+    assert_eq!(holds[0].note.as_deref(), Some(" ]52;c "));
+    assert_eq!(holds[0].client.processes.place.host.as_deref(), Some("web1 2J"));
+}
+
+#[test]
+fn numbers_that_are_counted_on_have_room_for_it() {
+    for (part, other) in [(r#""rev":1"#, r#""rev":"#), (r#""0":{"host""#, r#""0":{},""#)] {
+        let with = |number: u64| {
+            let end = if other.ends_with(':') { "" } else { r#"":{"host""# };
+            FULL.replace(part, &format!("{other}{number}{end}"))
+        };
+        assert!(decode(&with(1 << 53)).is_ok(), "{}", with(1 << 53));
+        assert!(decode(&with(u64::MAX)).is_err());
+    }
+}
+
 #[test]
 fn a_key_given_twice_is_refused() {
     for (part, other) in [

@@ -125,6 +125,8 @@ pub(crate) struct Actor {
     /// Whether the dead of this host have been looked for.
     pub(super) tidied: bool,
 
+    /// The waiter that is looked at next for who keeps it waiting.
+    pub(super) look_on: u64,
     pub(super) next_poll: Option<Instant>,
     /// When to look into the table because something told to. Only a look that begins after the
     /// ring clears it: what is under way may be older.
@@ -181,6 +183,7 @@ impl Actor {
             is_tight: false,
             recheck: false,
             tidied: false,
+            look_on: 0,
             next_poll: None,
             ring_at: None,
             rung: false,
@@ -356,7 +359,8 @@ impl Actor {
         if self.cached.as_ref().is_some_and(is_known) && !self.suspect {
             return;
         }
-        if self.cached.is_none() && self.flight.is_none() && self.posted.is_none() {
+        let knows_nothing = self.cached.is_none() && self.entries.is_empty();
+        if knows_nothing && self.flight.is_none() && self.posted.is_none() {
             return; // Nothing is known that could have changed.
         }
         self.rung = true;

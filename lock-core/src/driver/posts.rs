@@ -152,7 +152,6 @@ impl Actor {
         // was set after the post was sent, by whoever wrote it.
         if client.as_ref().is_some_and(|client| client.mark > posted.number) {
             self.lease.renew(posted.sent_boot);
-            self.config.deadline.set(self.lease.deadline());
         } else if client.is_none() {
             self.lease.rest();
         }

@@ -16,7 +16,7 @@ use crate::ids::ClientId;
 use crate::process::Liveness;
 use crate::table::{ClientView, LockTable, RequestState, TableError};
 
-/// How many waiters of this client are looked at for who keeps them waiting.
+/// How many waiters of this client are looked at at once for who keeps them waiting: of more, others each time.
 const WAITERS_MAX: usize = 64;
 
 impl Actor {
@@ -60,6 +60,8 @@ impl Actor {
         let ours = table.requests_of(me);
         self.unwanted = ours.into_iter().filter(|id| !known(&id.number)).collect();
         self.judge.retain(table);
+        self.lose_what_is_gone();
+        let Some(Cached { table, .. }) = &self.cached else { return };
         let places: Vec<(u64, State, RequestState)> = self
             .entries
             .iter()
@@ -88,15 +90,21 @@ impl Actor {
                 (State::New, RequestState::Waiting) => {
                     self.queued(number);
                 }
-                (
-                    State::Held,
-                    RequestState::Absent | RequestState::Waiting | RequestState::Freed,
-                ) => self.lose(number),
-                (State::Held, RequestState::Held(_))
+                (State::Held | State::Ending, _)
                 | (State::Waiting | State::Expired, RequestState::Waiting)
-                | (State::New | State::Expired, RequestState::Absent)
-                | (State::Ending, _) => {}
+                | (State::New | State::Expired, RequestState::Absent) => {}
             }
+        }
+    }
+
+    /// What this client held and the cached table does not know is lost.
+    pub(super) fn lose_what_is_gone(&mut self) {
+        let Some(Cached { table, .. }) = &self.cached else { return };
+        let is_held = |number: u64| matches!(table.place(self.id(number)), RequestState::Held(_));
+        let held = self.entries.iter().filter(|(_, entry)| entry.state == State::Held);
+        let gone = held.map(|(number, _)| *number).filter(|number| !is_held(*number));
+        for number in gone.collect::<Vec<_>>() {
+            self.lose(number);
         }
     }
 
@@ -123,11 +131,12 @@ impl Actor {
 
     /// How closely to watch the table, or `None` if nobody waits.
     fn see_blockers(&mut self, table: &LockTable) -> Option<Watch> {
-        let waiting = self
-            .restless
-            .iter()
-            .filter(|number| matches!(self.entries[number].state, State::Waiting | State::Expired));
+        let waits =
+            |number: &&u64| matches!(self.entries[*number].state, State::Waiting | State::Expired);
+        let (before, on) = (..self.look_on, self.look_on..);
+        let waiting = self.restless.range(on).chain(self.restless.range(before)).filter(waits);
         let waiting: Vec<u64> = waiting.copied().take(WAITERS_MAX).collect();
+        self.look_on = waiting.last().map_or(0, |last| last + 1);
         let mut watch = None;
         let mut seen: HashSet<(ClientId, bool)> = HashSet::new();
         for number in waiting {

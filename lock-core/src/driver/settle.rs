@@ -62,8 +62,11 @@ impl Actor {
         } else {
             self.lease.rest();
         }
-        self.config.deadline.set(self.lease.deadline());
         self.cached = Some(Cached { version: batch.next, table: batch.table, as_of: batch.as_of });
+        if self.recheck {
+            self.lose_what_is_gone(); // Or a guard that was in doubt would be sure for a moment.
+        }
+        self.config.deadline.set(self.lease.deadline());
         for act in batch.acts {
             self.act(act);
         }

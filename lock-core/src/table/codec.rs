@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Client, Kept, LockTable, PostMarks, Site, Waiter, Writer};
 use crate::backend::{Snapshot, Version};
 use crate::ids::ClientId;
-use crate::name::LockName;
+use crate::name::{self, LockName};
 use crate::request::{LockSet, Mode};
 
 /// The format that is written.
@@ -107,6 +107,16 @@ impl LockTable {
         };
         serde_json::to_vec(&written).expect("all keys are text and no value fails")
     }
+}
+
+/// Reads a text that is shown and decides nothing: who wrote it may have put anything in it.
+pub(super) fn text_for_people<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: From<String>,
+{
+    let text = Option::<String>::deserialize(from)?;
+    Ok(text.map(|text| name::cleaned(&text).into()))
 }
 
 /// Data in a store that is not a lock table this release can work with.

@@ -88,7 +88,11 @@ const LAST: Ticket = Ticket::MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Site {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "codec::text_for_people"
+    )]
     host: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
@@ -158,7 +162,11 @@ struct Task {
     /// The task it is nested in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     under: Option<TaskId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "codec::text_for_people"
+    )]
     note: Option<Arc<str>>,
     #[serde(
         default,
