@@ -22,8 +22,6 @@ const LEASE_MIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// No lease is longer, and no store is waited for longer: a time that never ends cannot be added to another one.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// The most bytes of a table, if nothing else is said.
-const TABLE_BYTES_MAX: usize = 8 << 20;
 
 /// Makes a [`Locks`] to order.
 #[must_use = "a builder does nothing until it is built"]
@@ -46,6 +44,9 @@ impl fmt::Debug for LocksBuilder {
 }
 
 impl LocksBuilder {
+    /// How many bytes a table may have if nothing else is said: 8 MiB.
+    pub const TABLE_BYTES_MAX: usize = 8 << 20;
+
     pub(crate) fn new(backend: Arc<dyn LockBackend>) -> Self {
         Self {
             backend,
@@ -53,7 +54,7 @@ impl LocksBuilder {
             lease: Some(LEASE),
             processes: None,
             patience: PATIENCE,
-            bytes_max: TABLE_BYTES_MAX,
+            bytes_max: Self::TABLE_BYTES_MAX,
             clock: Arc::new(SystemClock),
             here: false,
             bell: true,
@@ -101,7 +102,7 @@ impl LocksBuilder {
         self
     }
 
-    /// Sets how many bytes the table may have, 8 MiB by default. Requests that would make it
+    /// Sets how many bytes the table may have, [`TABLE_BYTES_MAX`](Self::TABLE_BYTES_MAX) by default. Requests that would make it
     /// larger are refused.
     pub fn table_bytes_max(mut self, bytes: usize) -> Self {
         self.bytes_max = bytes;

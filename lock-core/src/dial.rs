@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::server::without_brackets;
+
 /// How long an attempt is alone before the next one begins: what RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
@@ -55,7 +57,7 @@ impl Addresses {
     /// Dropping the future leaves a thread behind that ends when the resolver gives up. Nobody waits
     /// for it, not even a runtime that shuts down.
     pub async fn look_up(host: &str, port: u16, limit: Instant) -> Result<Self, DialError> {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let bare = without_brackets(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(Self { host: host.into(), list: vec![SocketAddr::new(address, port)] });
         }

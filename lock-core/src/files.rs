@@ -5,7 +5,7 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{BackendError, BackendErrorKind};
 
@@ -106,6 +106,23 @@ pub fn error(operation: &str, path: &Path, error: io::Error) -> BackendError {
     };
     let message = format!("cannot {operation} {}{advice}", path.display());
     BackendError::new(kind, message).with_source(error)
+}
+
+/// What is wrong with a path that is a link, and what to do about it.
+pub const IS_LINK: &str = "a symbolic link, which is not followed: name its target";
+
+/// An error that somebody has to mend.
+pub fn misconfigured(message: impl Into<String>) -> BackendError {
+    BackendError::new(BackendErrorKind::Misconfigured, message)
+}
+
+/// The path of a store from the root on: the working directory may change later, and must not take the store with it.
+///
+/// # Errors
+///
+/// [`BackendError`]: it is empty, or there is no working directory.
+pub fn absolute(path: &Path) -> Result<PathBuf, BackendError> {
+    std::path::absolute(path).map_err(|e| error("find", path, e))
 }
 
 /// The name of the file system at a path, if it may be shared between kernels.

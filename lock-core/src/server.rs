@@ -17,5 +17,5 @@ pub use idle::{IDLE_MAX, LastUse};
 pub use rotation::Rotation;
 pub use url::{
     CONNECT_TIMEOUT_MAX, DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files,
-    host_and_port, without_brackets,
+    check_key_pair, host_and_port, without_brackets,
 };

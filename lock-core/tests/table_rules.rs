@@ -182,7 +182,7 @@ fn a_denial_says_who_is_in_the_way() {
         [("blog", "app/blog", Mode::Exclusive, false), ("update", "app", Mode::Exclusive, true)]
     );
     let days = denial.blockers[0].since.elapsed().unwrap().as_secs() / 86400;
-    let place = format!("(pid 4242 on web1, not seen from here, {days} d)");
+    let place = format!("(pid 4242 on web1, cannot be seen from here, {days} d)");
     assert_eq!(
         denial.to_string(),
         format!("app/blog held by blog {place}; app waited for by update {place}")

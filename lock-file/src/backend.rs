@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use lock_core::files::Audience;
+use lock_core::files::{Audience, misconfigured};
 use lock_core::options::{DEFAULT_NAMESPACE, in_namespace};
 use lock_core::{BackendError, BackendErrorKind, LockBackend, Reach, Snapshot, Swap, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::excl::Chain;
 use crate::flock;
-use crate::folder::{Folder, misconfigured};
+use crate::folder::Folder;
 use crate::place::Place;
 
 /// How often in a row a directory may turn out to be another one.
@@ -208,11 +208,6 @@ impl LockBackend for FileBackend {
         let done = open.swap(expected, next, data);
         *slot = Some(open);
         done
-    }
-
-    async fn changed(&self, _seen: Version) -> Result<(), BackendError> {
-        // Files tell nobody; the core's own bell does.
-        std::future::pending().await
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use lock_core::files::{self, Audience};
+use lock_core::files::{self, Audience, misconfigured};
 use lock_core::{BackendError, BackendErrorKind};
 use rustix::fs::{
     AtFlags, CWD, Dir, Mode, OFlags, linkat, mkdirat, openat, renameat, statat, unlinkat,
@@ -240,9 +240,13 @@ impl Folder {
         written().map_err(|e| files::error("write in", &self.path, e))
     }
 
-    /// Removes a name, if it is there.
+    /// Removes a name, if it is there: that of a file, or of an empty directory.
     pub(crate) fn remove(&self, name: &str) -> Result<(), BackendError> {
-        match unlinkat(&self.directory, name, AtFlags::empty()) {
+        let removed = match unlinkat(&self.directory, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => unlinkat(&self.directory, name, AtFlags::REMOVEDIR),
+            removed => removed,
+        };
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(self.cannot("remove", name, e.into())),
         }
@@ -367,10 +371,6 @@ pub(crate) fn random() -> io::Result<u64> {
     getrandom::u64().map_err(|e| io::Error::other(e.to_string()))
 }
 
-pub(crate) fn misconfigured(message: String) -> BackendError {
-    BackendError::new(BackendErrorKind::Misconfigured, message)
-}
-
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
@@ -378,7 +378,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 fn no_directory(path: &Path) -> BackendError {
     let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
     let what = if is_link {
-        "a symbolic link, which is not followed: name its target"
+        files::IS_LINK
     } else {
         "not a directory: name one that is empty, or that is not there yet"
     };

@@ -4,13 +4,13 @@ use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use lock_core::files::{self, Audience};
+use lock_core::files::{self, Audience, misconfigured};
 use lock_core::options::check_namespace;
 use lock_core::{BackendError, Reach};
 use serde::{Deserialize, Serialize};
 
 use crate::Strategy;
-use crate::folder::{Folder, is_new, misconfigured};
+use crate::folder::{Folder, is_new};
 
 /// The file that says what the directory is; no namespace has a dot in its name.
 const MARK: &str = "interlock.json";
@@ -54,10 +54,7 @@ impl Place {
         let name = directory_name(namespace).map_err(|what| {
             misconfigured(format!("cannot use the namespace {namespace:?}: {what}"))
         })?;
-        // The working directory may change later, and must not take the store with it.
-        let absolute = std::path::absolute(store);
-        let store = absolute.map_err(|e| files::error("find", store, e))?;
-        Ok(Self { store, name, audience, strategy })
+        Ok(Self { store: files::absolute(store)?, name, audience, strategy })
     }
 
     pub(crate) fn store(&self) -> &Path {
@@ -73,6 +70,7 @@ impl Place {
         let strategy = self.recognize(&store, network)?;
         let folder = store.enter(&self.name)?;
         // What cannot be swept now stays for another time.
+        let _ = store.sweep();
         let _ = folder.sweep();
         let reach = if network.is_some() { Reach::Network } else { Reach::Host };
         Ok((folder, strategy, reach))

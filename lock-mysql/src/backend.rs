@@ -26,7 +26,7 @@ use crate::way::Way;
 pub struct MySqlBackend {
     pub(crate) servers: Vec<MySqlConnectOptions>,
     /// How long connecting may take, all servers together.
-    connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     password_file: Option<PathBuf>,
     pub(crate) table: Table,
     namespace: String,

@@ -11,7 +11,7 @@ use crate::error::{is_denied, sort};
 use crate::session::Session;
 use crate::table::Table;
 
-/// How long a server has to let us in, and to answer all questions.
+/// How long a server has to answer all questions.
 const TIME: Duration = Duration::from_secs(10);
 
 /// What a server of a store says of itself and of the table.
@@ -29,8 +29,8 @@ pub struct ServerFacts {
     pub version: Version,
     /// The bytes of the cell there.
     pub data_bytes: u64,
-    /// The longest statement that it takes, in bytes (`max_allowed_packet`).
-    pub packet_bytes_max: u64,
+    /// The most bytes that a cell may have there, by its `max_allowed_packet`.
+    pub data_bytes_max: u64,
     /// `innodb_flush_log_at_trx_commit`: 1 if a crash of the server loses nothing.
     pub flush_log_at_trx_commit: u64,
     /// `sync_binlog`: 1 if a crash of the whole machine loses nothing either. `None` without a binary log.
@@ -70,8 +70,9 @@ impl MySqlBackend {
     pub async fn inspect(&self) -> Vec<Result<ServerFacts, BackendError>> {
         let mut all = Vec::new();
         for server in 0..self.servers.len() {
-            let asked = timeout(2 * TIME, self.ask(server)).await;
-            all.push(asked.unwrap_or_else(|_| Err(Doing::Reading.silent(&self.store, 2 * TIME))));
+            let time = self.connect_timeout + TIME;
+            let asked = timeout(time, self.ask(server)).await;
+            all.push(asked.unwrap_or_else(|_| Err(Doing::Reading.silent(&self.store, time))));
         }
         all
     }
@@ -82,10 +83,11 @@ impl MySqlBackend {
             Some(socket) => socket.display().to_string(),
             None => host_and_port(options.get_host(), options.get_port(), 0),
         };
-        let limit = Instant::now() + TIME;
+        let time = self.connect_timeout;
+        let limit = Instant::now() + time;
         let connecting = timeout_at(limit, self.connect_to(options, limit)).await;
         let mut session =
-            connecting.unwrap_or_else(|_| Err(Doing::Connecting.silent(&self.store, TIME)))?;
+            connecting.unwrap_or_else(|_| Err(Doing::Connecting.silent(&self.store, time)))?;
         let _ = self.account.set(session.account.clone());
         let facts = session.facts(&self.table, self.id()).await;
         let facts = facts.map_err(|error| sort(Doing::Reading, &self.site(), error))?;
@@ -108,14 +110,12 @@ impl Session {
             .connection
             .fetch_one(
                 "SELECT VERSION(), CAST(@@global.innodb_flush_log_at_trx_commit AS UNSIGNED), \
-                 CAST(@@global.read_only AS CHAR), \
                  IF(@@global.log_bin, CAST(@@global.sync_binlog AS UNSIGNED), NULL)",
             )
             .await?;
         let release = row.try_get_unchecked(0)?;
         let flush_log_at_trx_commit = row.try_get_unchecked(1)?;
-        let read_only: String = row.try_get_unchecked(2)?;
-        let sync_binlog = row.try_get_unchecked(3)?;
+        let sync_binlog = row.try_get_unchecked(2)?;
         let engine = self.connection.fetch_optional(AssertSqlSafe(table.engine())).await?;
         let engine = engine.map(|row| row.try_get_unchecked(0)).transpose()?.flatten();
         let cipher =
@@ -127,12 +127,11 @@ impl Session {
             grants.push('\n');
         }
         let mut lacking = Vec::new();
-        let is_read_only = read_only != "0" && read_only != "OFF";
         for (right, statement) in table.tries() {
             match self.connection.execute(AssertSqlSafe(statement)).await {
                 Err(error) if is_denied(&error) => lacking.push(right),
                 // A server that cannot be written says so to whoever may.
-                Err(_) if is_read_only => {}
+                Err(_) if self.is_read_only => {}
                 done => {
                     done?;
                 }
@@ -144,11 +143,11 @@ impl Session {
             account: self.account.clone(),
             version,
             data_bytes: data.len() as u64,
-            packet_bytes_max: self.packet_max(),
+            data_bytes_max: self.data_max(),
             flush_log_at_trx_commit,
             sync_binlog,
             engine,
-            is_read_only,
+            is_read_only: self.is_read_only,
             is_apart: self.is_apart,
             is_encrypted: cipher.is_some_and(|cipher| !cipher.is_empty()),
             is_verified: false,

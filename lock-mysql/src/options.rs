@@ -7,8 +7,8 @@ use std::time::Duration;
 use lock_core::BackendError;
 use lock_core::options::{DEFAULT_NAMESPACE, check_namespace, in_namespace, read_password};
 use lock_core::server::{
-    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, host_and_port,
-    without_brackets,
+    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, check_key_pair,
+    host_and_port, without_brackets,
 };
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlSslMode};
@@ -107,9 +107,7 @@ impl MySqlOptions {
         }
         let has = |name| options.ssl_files.iter().any(|(option, _)| *option == name);
         let has_ca = has("ssl-ca");
-        if has("ssl-cert") != has("ssl-key") {
-            return Err(bad("it has one of ssl-cert and ssl-key: they go together"));
-        }
+        check_key_pair(has("ssl-cert"), has("ssl-key")).map_err(bad)?;
         let verifies =
             matches!(mode, None | Some(MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity));
         if has_ca && !verifies {

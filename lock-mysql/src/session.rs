@@ -121,7 +121,12 @@ impl Session {
 
     /// Whether the server takes a statement with that much data.
     pub(crate) fn takes(&self, bytes: usize) -> bool {
-        bytes as u64 + PACKET_REST <= self.packet_max
+        bytes as u64 <= self.data_max()
+    }
+
+    /// How much data a statement may have.
+    pub(crate) fn data_max(&self) -> u64 {
+        self.packet_max.saturating_sub(PACKET_REST)
     }
 
     pub(crate) fn packet_max(&self) -> u64 {

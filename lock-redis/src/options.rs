@@ -8,7 +8,8 @@ use std::time::Duration;
 use lock_core::BackendError;
 use lock_core::options::{DEFAULT_NAMESPACE, check_namespace, in_namespace};
 use lock_core::server::{
-    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, without_brackets,
+    DEFAULT_CONNECT_TIMEOUT, ServerUrls, check_connect_timeout, check_files, check_key_pair,
+    without_brackets,
 };
 use percent_encoding::percent_decode_str;
 
@@ -140,10 +141,8 @@ impl RedisOptions {
     /// What must not go together.
     fn check(&self) -> Result<(), &'static str> {
         let servers = &self.servers;
-        if let Some(files) = &servers.tls
-            && files.cert.is_some() != files.key.is_some()
-        {
-            return Err("it has one of ssl-cert and ssl-key: they go together");
+        if let Some(files) = &servers.tls {
+            check_key_pair(files.cert.is_some(), files.key.is_some())?;
         }
         let is_alone = servers.sentinel.is_none() && servers.tls.is_none();
         if servers.socket.is_some() && (servers.addresses.len() > 1 || !is_alone) {

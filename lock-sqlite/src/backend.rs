@@ -238,11 +238,6 @@ impl LockBackend for SqliteBackend {
             .map_err(|e| self.error("write", true, e));
         self.settle(&mut slot, open, result)
     }
-
-    async fn changed(&self, _seen: Version) -> Result<(), BackendError> {
-        // SQLite tells nobody; the core's own bell does.
-        std::future::pending().await
-    }
 }
 
 /// A connection and the files it has open.

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lock_core::files::{self, Audience};
-use lock_core::{BackendError, BackendErrorKind};
+use lock_core::BackendError;
+use lock_core::files::{self, Audience, misconfigured};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
@@ -39,9 +39,7 @@ impl StoreFile {
         if path.file_name().is_none() {
             return Err(misconfigured(format!("{} is not the path of a file", path.display())));
         }
-        // The working directory may change later, and must not take the store with it.
-        let path = std::path::absolute(path).map_err(|e| files::error("find", path, e))?;
-        Ok(Self { path, audience })
+        Ok(Self { path: files::absolute(path)?, audience })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -144,7 +142,7 @@ fn refuse_irregular(path: &Path, metadata: &Metadata) -> Result<(), BackendError
         return Ok(());
     }
     let what = match () {
-        () if kind.is_symlink() => "a symbolic link, which is not followed: name its target",
+        () if kind.is_symlink() => files::IS_LINK,
         () if kind.is_dir() => "a directory: name a file in it",
         () => "not a regular file: name another path",
     };
@@ -191,8 +189,4 @@ fn refuse_network(path: &Path) -> Result<(), BackendError> {
             path.display()
         ))),
     }
-}
-
-fn misconfigured(message: String) -> BackendError {
-    BackendError::new(BackendErrorKind::Misconfigured, message)
 }

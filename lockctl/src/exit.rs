@@ -38,14 +38,10 @@ pub(crate) enum Exit {
 impl Exit {
     /// The end of a child as that of `lockctl`.
     pub(crate) fn of_child(status: WaitStatus) -> Self {
-        match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Exit::Status(u8::try_from(code).unwrap_or(u8::MAX)),
-            (None, Some(signal)) => Exit::Signal(signal),
-            (None, None) => Exit::System,
-        }
+        Self::of_process(ExitStatus::from_raw(status.as_raw()))
     }
 
-    /// The end of a part of `lockctl` that is a process of its own.
+    /// The same, as the standard library has it.
     pub(crate) fn of_process(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Status(u8::try_from(code).unwrap_or(u8::MAX)),

@@ -5,14 +5,12 @@ use std::{sync::Arc, time::SystemTime};
 use jiff::Timestamp;
 use lock_core::{
     LockName, LockSet, Mode,
+    process::Liveness,
     table::{Blocker, ClientView, Condition, HoldView, Listing, WaiterView, Why},
 };
 use serde::Serialize;
 
-use crate::{
-    list::{living, state},
-    store::Settings,
-};
+use crate::{list::living, store::Settings};
 
 /// A listing.
 #[derive(Debug, Serialize)]
@@ -36,7 +34,7 @@ pub(crate) struct JsonEntry {
     since: String,
     host: Option<String>,
     pids: Vec<u32>,
-    state: &'static str,
+    state: Liveness,
     note: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked_by: Option<Vec<JsonBlocker>>,
@@ -88,7 +86,7 @@ struct JsonInTheWay {
     since: String,
     host: Option<String>,
     pids: Vec<u32>,
-    state: &'static str,
+    state: Liveness,
 }
 
 impl JsonListing {
@@ -135,7 +133,7 @@ impl From<&HoldView> for JsonEntry {
             since: rfc3339(hold.since),
             host: host(&hold.client),
             pids: pids(&hold.client),
-            state: state(&hold.client),
+            state: hold.client.state,
             note: hold.note.clone(),
             blocked_by: None,
         }
@@ -157,7 +155,7 @@ impl From<&WaiterView> for JsonEntry {
             since: rfc3339(waiter.since),
             host: host(&waiter.client),
             pids: pids(&waiter.client),
-            state: state(&waiter.client),
+            state: waiter.client.state,
             note: waiter.note.clone(),
             blocked_by: Some(waiter.blocked_by.iter().map(blocker).collect()),
         }
@@ -184,7 +182,7 @@ impl From<&Blocker> for JsonInTheWay {
             since: rfc3339(blocker.since),
             host: host(&blocker.client),
             pids: pids(&blocker.client),
-            state: state(&blocker.client),
+            state: blocker.client.state,
         }
     }
 }

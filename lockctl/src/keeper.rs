@@ -200,7 +200,19 @@ async fn acquire(
     // be told apart from its parent all the same.
     let parent = match patience {
         Patience::For(limit) => {
-            let parent = time::timeout(limit.max(LOOK_FOR_PARENT), kin.parent(locks));
+            let look = async {
+                loop {
+                    match kin.parent(locks).await {
+                        // Whoever waits longer than the client does for a store that is away waits on.
+                        Err(away) if away.is_unreachable() => {
+                            let _ = events.send(Event::Blocked(Err(away)));
+                            time::sleep(LOOK_INTERVAL).await;
+                        }
+                        parent => return parent,
+                    }
+                }
+            };
+            let parent = time::timeout(limit.max(LOOK_FOR_PARENT), look);
             parent.await.unwrap_or_else(|_| Ok(kin.told()))
         }
         Patience::None | Patience::Endless => kin.parent(locks).await,

@@ -103,7 +103,15 @@ fn row(
     note: String,
 ) -> [String; COLUMNS] {
     let since = duration::age(age(since));
-    [task.into(), locks_text(locks), how, since, whereabouts(client), state(client).into(), note]
+    [
+        task.into(),
+        locks_text(locks),
+        how,
+        since,
+        whereabouts(client),
+        client.state.to_string(),
+        note,
+    ]
 }
 
 /// `app/blog, mail (shared), backup (limit 2)`
@@ -146,13 +154,4 @@ pub(crate) fn living(client: &ClientView) -> Vec<Process> {
         });
     }
     processes
-}
-
-/// Whether it lives, in a word.
-pub(crate) fn state(client: &ClientView) -> &'static str {
-    match client.state {
-        Liveness::Alive => "alive",
-        Liveness::Dead => "dead",
-        Liveness::Unknown => "unknown",
-    }
 }

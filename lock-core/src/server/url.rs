@@ -199,6 +199,16 @@ pub fn check_connect_timeout(scheme: &str, time: Duration) -> Result<Duration, B
     Ok(time.min(CONNECT_TIMEOUT_MAX))
 }
 
+/// Checks that a client's certificate and its key are both named, or neither.
+///
+/// # Errors
+///
+/// What is wrong with the URL.
+pub fn check_key_pair(has_cert: bool, has_key: bool) -> Result<(), &'static str> {
+    let alone = "it has one of ssl-cert and ssl-key: they go together";
+    if has_cert == has_key { Ok(()) } else { Err(alone) }
+}
+
 /// Checks that the files can be opened that options of a URL of this scheme name.
 ///
 /// # Errors

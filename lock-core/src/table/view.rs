@@ -148,7 +148,7 @@ impl fmt::Display for Blocker {
         match self.client.state {
             Liveness::Alive => write!(f, " ({place}{comma}{age})"),
             Liveness::Dead => write!(f, " ({place}{comma}dead, {age})"),
-            Liveness::Unknown => write!(f, " ({place}{comma}not seen from here, {age})"),
+            Liveness::Unknown => write!(f, " ({place}{comma}cannot be seen from here, {age})"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lock_core::{
-    Version,
+    LocksBuilder, Version,
     process::{Liveness, Place},
     table::{ClientView, Listing, LockTable},
 };
@@ -18,24 +18,21 @@ use crate::{
     duration,
     exit::Exit,
     list::locks_text,
-    store::{Choice, STORE_VARIABLE, Settings, Store, Surroundings},
+    store::{
+        Choice, DEFAULT_STORE, ROOT_STATE, STORE_VARIABLE, SYSTEM_CONFIG, Settings, Store,
+        Surroundings, USER_STATE,
+    },
 };
 
-/// What a table may have in bytes before requests are refused, as the core has it by default.
-const TABLE_BYTES_MAX: usize = 8 << 20;
 /// How many holds and waiters one namespace has room for without being slow.
 const MANY: usize = 1000;
 /// How far a version may be ahead of this clock before somebody's clock is wrong.
 const AHEAD_MAX: Duration = Duration::from_mins(1);
-/// What root uses if it chooses nothing.
-const ROOT_STORE: &str = "/var/lib/lockctl/locks.db";
-/// Where a store for all users of a host is named.
-const CONFIG_FILE: &str = "/etc/lockctl.toml";
 
 /// Whoever uses another store excludes nobody here: is anybody likely to?
 pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
     let ours = &settings.store;
-    let todo = format!("if they are to exclude each other, name one store in {CONFIG_FILE}");
+    let todo = format!("if they are to exclude each other, name one store in {SYSTEM_CONFIG}");
     if matches!(settings.chosen_by, Choice::Option | Choice::Environment) {
         let unset = |name: &str| env::var_os(name).filter(|_| name != STORE_VARIABLE);
         let around = Surroundings { variable: &unset, ..Surroundings::of_process() };
@@ -83,7 +80,7 @@ fn is_used(store: &Store) -> bool {
 
 /// Root's own is out of sight of users, but not the directory that it is in.
 fn may_exist(path: &Path) -> bool {
-    path.try_exists().unwrap_or(path == Path::new(ROOT_STORE))
+    path.try_exists().unwrap_or_else(|_| path == Path::new(ROOT_STATE).join(DEFAULT_STORE))
 }
 
 /// Where the users of this host have their stores if they choose none.
@@ -91,8 +88,8 @@ fn default_stores() -> BTreeSet<PathBuf> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let homes = users.lines().filter_map(|line| line.split(':').nth(5));
     let homes = homes.filter(|home| *home != "/" && !home.is_empty()).map(Path::new);
-    let below = homes.map(|home| home.join(".local/state/lockctl/locks.db"));
-    below.chain([ROOT_STORE.into()]).collect()
+    let states = homes.map(|home| home.join(USER_STATE)).chain([ROOT_STATE.into()]);
+    states.map(|state| state.join(DEFAULT_STORE)).collect()
 }
 
 /// Whether processes can be seen alive or dead from here.
@@ -114,9 +111,9 @@ pub(super) fn table(table: &LockTable, bytes: usize, report: &mut Report) {
     let listing = table.list();
     let (held, waits) = (listing.holds.len(), listing.waiting.len());
     let text = format!("{held} held, {waits} waiting, {bytes} bytes");
-    if bytes > TABLE_BYTES_MAX / 2 {
-        let todo =
-            format!("at {TABLE_BYTES_MAX} bytes requests are refused: use several namespaces");
+    let most = LocksBuilder::TABLE_BYTES_MAX;
+    if bytes > most / 2 {
+        let todo = format!("at {most} bytes requests are refused: use several namespaces");
         report.warn("table", text, todo);
     } else if held + waits > MANY {
         let todo = "every change writes all of it: give what is independent a namespace of its own";

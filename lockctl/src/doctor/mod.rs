@@ -69,7 +69,8 @@ fn store(settings: &Settings, repair: bool, report: &mut Report) {
                 common::table(&table, snapshot.data.len(), report);
                 common::version(snapshot.version, newest_fence(settings), report);
                 if let Err(error) = dead(&backend, repair, report).await {
-                    report.fail("dead", &error, Exit::Unreachable);
+                    let error = LockError::from(error);
+                    report.fail("dead", &error, error.exit());
                 }
             }
             Err(error) => report.fail_with(

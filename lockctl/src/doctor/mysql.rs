@@ -11,8 +11,6 @@ use crate::{
     store::{ServerUrl, Settings},
 };
 
-/// What a packet holds besides the data of the cell, generously.
-const PACKET_REST: u64 = 4096;
 /// The oldest releases that are supported.
 const MARIADB_MIN: (u64, u64) = (10, 11);
 const MYSQL_MIN: (u64, u64) = (8, 0);
@@ -119,7 +117,7 @@ fn durability(facts: &ServerFacts, report: &mut Report) {
             Exit::Config,
         ),
     }
-    let room = facts.packet_bytes_max.saturating_sub(PACKET_REST);
+    let room = facts.data_bytes_max;
     let text =
         format!("max_allowed_packet has room for {room} bytes, {} are used", facts.data_bytes);
     if facts.data_bytes > room / 2 {

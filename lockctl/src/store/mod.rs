@@ -22,6 +22,15 @@ use rustix::process::{Uid, geteuid};
 
 use crate::history::{self, JournalPlace};
 
+/// Where a store for all users of a host is named.
+pub(crate) const SYSTEM_CONFIG: &str = "/etc/lockctl.toml";
+/// Where root has what it keeps.
+pub(crate) const ROOT_STATE: &str = "/var/lib";
+/// Where users have it, below their homes.
+pub(crate) const USER_STATE: &str = ".local/state";
+/// What of that is the store, if none is chosen.
+pub(crate) const DEFAULT_STORE: &str = "lockctl/locks.db";
+
 /// The variable that names a store.
 pub(crate) const STORE_VARIABLE: &str = "LOCKCTL_STORE";
 /// The variable that names a namespace.
@@ -155,7 +164,7 @@ impl Surroundings<'static> {
         Surroundings {
             variable: &|name| env::var_os(name),
             user: geteuid(),
-            system_config: Path::new("/etc/lockctl.toml"),
+            system_config: Path::new(SYSTEM_CONFIG),
             working_dir: &env::current_dir,
         }
     }
@@ -286,11 +295,11 @@ impl Surroundings<'_> {
 
     fn default_store(&self) -> Result<Store, SettingsError> {
         let dir = if self.user.is_root() {
-            "/var/lib".into()
+            ROOT_STATE.into()
         } else {
-            self.user_dir("XDG_STATE_HOME", ".local/state").ok_or(SettingsError::NoHome)?
+            self.user_dir("XDG_STATE_HOME", USER_STATE).ok_or(SettingsError::NoHome)?
         };
-        let store = Store::Sqlite(dir.join("lockctl/locks.db"));
+        let store = Store::Sqlite(dir.join(DEFAULT_STORE));
         let own = self.user.as_raw().to_string();
         match (self.variable)("SUDO_UID").filter(|uid| !uid.is_empty() && *uid != *own) {
             Some(uid) => Err(SettingsError::Sudo {
@@ -325,9 +334,9 @@ impl Surroundings<'_> {
             Store::Mysql(_) | Store::Redis(_) => {}
         }
         let dir = if self.user.is_root() {
-            Some("/var/lib".into())
+            Some(ROOT_STATE.into())
         } else {
-            self.user_dir("XDG_STATE_HOME", ".local/state")
+            self.user_dir("XDG_STATE_HOME", USER_STATE)
         };
         // What is shown of a URL has no password in it.
         let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');

@@ -14,7 +14,7 @@ use lock_core::{
 use super::News;
 use crate::{
     duration,
-    list::{locks_text, state, whereabouts},
+    list::{locks_text, whereabouts},
     store::Settings,
     waiting::{age, reasons},
 };
@@ -80,7 +80,7 @@ fn changes(before: &Listing, now: &Listing, lines: &mut Vec<String>) {
         match held.get(&hold.id) {
             None => lines.push(holding(hold)),
             Some(before) if before.client.state != hold.client.state => {
-                lines.push(format!("{} is {}", hold.task, state(&hold.client)));
+                lines.push(format!("{} is {}", hold.task, hold.client.state));
             }
             Some(_) => {}
         }

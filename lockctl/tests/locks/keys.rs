@@ -1,6 +1,10 @@
 //! What is true of stores in Redis, and of nothing else: its key, its rights, and what it may lose.
 
-use std::net::TcpListener;
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
 
 use lock_servers::RedisServer;
 
@@ -90,6 +94,25 @@ fn a_server_that_may_lose_locks_is_warned_of() {
         let is_warning = |line: &str| line.starts_with("warn  server") && line.contains(part);
         assert!(text.lines().any(is_warning), "no {part} in {text}");
     }
+}
+
+#[test]
+fn who_waits_longer_outlasts_a_store_that_is_away() {
+    let scene = Scene::new();
+    // One of its own, for other tests need theirs.
+    let server = RedisServer::start(SERVER).unwrap();
+    server.stop();
+    let mut command = scene.script_command("--wait 10m -l one", "echo it ran");
+    let mut run = scene.start(command.env("LOCKCTL_STORE", server.url()));
+    // That is after 30 s, which is how long it would be waited for else.
+    let began = Instant::now();
+    while !run.err().contains("waiting for the store: ") {
+        assert!(began.elapsed() < Duration::from_mins(2), "{}", run.err());
+        thread::sleep(Duration::from_millis(50));
+    }
+    server.go_on();
+    assert_eq!(run.wait().code(), Some(0), "{}", run.err());
+    assert_eq!(run.out(), "it ran\n");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn the_first_format_is_read_and_gone_on_with(scene: &Scene) -> Verdict {
 const EXPECTED: [&str; 5] = [
     "backup-17 on web1 of backups holds app/blog Exclusive, mail Shared since 1700000001000 \
      at 1700000001000000 (nightly)",
-    "step on web1 of backups holds app/blog Exclusive since 1700000002000 at 1700000002000000",
+    "step on web1 of backups holds app/blog Exclusive since 1700000002000 at 1700000001000000",
     "parts on web1 of backups holds cpu Limit(3) since 1700000002500 at 1700000003000000",
     "keeper on web3 of keeper holds for/ever Exclusive since 1700000004000 at 1700000004000000",
     "update on web2 of updates waits for app Exclusive since 1700000005000",
