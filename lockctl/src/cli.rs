@@ -137,7 +137,7 @@ pub(crate) struct Asking {
     /// [default: beside the store, or of this user] [env: LOCKCTL_JOURNAL]
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
-    /// Says nothing about waiting
+    /// Says nothing about waiting, nor of locks that are not free if the status for that is 0
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

@@ -225,11 +225,13 @@ impl cli::Asking {
 
     /// Says why the locks were not granted, and how `lockctl` ends for it.
     pub(crate) fn refused(&self, error: AcquireError, settings: &Settings) -> Exit {
-        let busy = error.is_busy();
+        let status = self.busy_status.or(settings.busy_status).filter(|_| error.is_busy());
         let error = LockError::from(error);
-        error.say();
-        let status = self.busy_status.or(settings.busy_status);
-        status.filter(|_| busy).map_or_else(|| error.exit(), Exit::Status)
+        // cron mails whatever is said, and who is quiet about a success wants no mail.
+        if !self.quiet || status != Some(0) {
+            error.say();
+        }
+        status.map_or_else(|| error.exit(), Exit::Status)
     }
 }
 

@@ -77,6 +77,17 @@ fn busy_is_75_or_as_one_likes_it() {
         let message = scene.assert_ends(&format!("run -l one {options} -- touch started"), status);
         assert!(message.contains("one: held by holder (pid "), "{options}: {message}");
     }
+    // Who is quiet hears nothing of what is no failure, and of all else does.
+    for options in ["-q -n -E 0", "-q -w 100ms -E 0"] {
+        let said = scene.assert_ends(&format!("run -l one {options} -- touch started"), 0);
+        assert_eq!(said, "", "{options}");
+        let said = scene.assert_ends(&format!("acquire --pid 1 -l one {options}"), 0);
+        assert_eq!(said, "", "{options}");
+    }
+    for (options, status) in [("-q -n", 75), ("-q -n -E 33", 33)] {
+        let said = scene.assert_ends(&format!("run -l one {options} -- touch started"), status);
+        assert!(said.contains("one: held by holder (pid "), "{options}: {said}");
+    }
     // It is only for that: this one is no lock's fault.
     scene.assert_ends("run -n -E 0 -l two -- ./none", 127);
     fs::create_dir_all(scene.path(".config")).unwrap();
