@@ -62,9 +62,10 @@ Exit status: that of the command; if a signal ended it, lockctl ends by the same
 Examples:
   lockctl run -l app/blog -- tar cf blog.tar blog/
   lockctl run --task backup-17 -l app/blog -s mail --wait 10m --log-file backup.log -- ./backup.sh
-  lockctl run -l job/cleanup --no-wait -E 0 -- ./cleanup.sh     # skip it if it already runs
+  lockctl run -q -l job/cleanup --no-wait -E 0 -- ./cleanup.sh  # skip it if it already runs
   lockctl run --limit backup=2 --note \"nightly\" -- ./backup.sh
-  lockctl run -l job/report -n -E 0 --at-least 10s -- ./report.sh   # by cron, on several hosts";
+  lockctl run -q -l job/report --wait 90s -E 0 --at-least 2m -- ./report.sh   # by cron, on several
+                                       # hosts: waits longer than the lease, and keeps it for longer";
 
 /// What `acquire` promises.
 pub(crate) const ACQUIRE_HELP: &str = "\

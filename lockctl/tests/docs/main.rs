@@ -12,6 +12,7 @@
 //! - `<!-- needs: mysql -->` or `redis` before a block: a server is started for it, and only the address
 //!   is another. `<!-- needs: sqlite3 -->`: it is skipped where there is no such program.
 //! - `sql` blocks: statements, which MariaDB has to take; `?` is a number.
+//! - `--at-least 2m` is a second there, for nobody else wants the lock.
 //! - `cargo run … -p lockctl --` is `lockctl`. Blocks with other commands of cargo, and those in tables, are
 //!   run in a copy of the repository, by a test of their own that takes long.
 //!

@@ -113,7 +113,7 @@ impl<'s> Shell<'s> {
     }
 
     fn typed(&self, command: &str) -> String {
-        let command = of_lockctl(command);
+        let command = of_lockctl(command).replace("--at-least 2m", "--at-least 1s");
         match self.server {
             Some(server) => command.replace(server.named, &server.url),
             None => command,
