@@ -61,11 +61,13 @@
 //!
 //! ```sql
 //! CREATE USER 'shop'@'10.0.%' IDENTIFIED BY '…';
-//! GRANT SELECT, INSERT, UPDATE ON shop.interlock TO 'shop'@'10.0.%';
+//! GRANT CREATE, SELECT, INSERT, UPDATE ON shop.interlock TO 'shop'@'10.0.%';
 //! ```
 //!
-//! Only [`migrate`](MySqlBackend::migrate) and `lockctl init` need `CREATE`, once; or run the SQL file
-//! with a migration tool of yours. What is missing is named by the error, as the statement to type.
+//! Only [`migrate`](MySqlBackend::migrate) and `lockctl init` need `CREATE`, once, and it may be revoked
+//! after that; but without it a grant on a table that is not there yet is refused. Or run the SQL file with
+//! a migration tool of yours, and grant the other three. What is missing is named by the error, as the
+//! statement to type.
 //!
 //! Use no account that may write to a server that is read-only (`SUPER` and its heirs): that a server is
 //! read-only is what keeps clients off a primary that was replaced. `lockctl doctor` warns of one.

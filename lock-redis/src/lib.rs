@@ -97,7 +97,9 @@
 //! forgets all that when it comes back. Two things narrow this:
 //!
 //! * `replicas=N` in the URL: a change is believed only when N replicas have received it (`WAIT`), and
-//!   so is everything that is read. While fewer do, nothing is granted; if that lasts for longer than a
+//!   so is what is read. A version that this client has seen on so many before is not confirmed again, so
+//!   that a primary that was cut off may still answer reads, such as lists and `verify`, from the past,
+//!   while no change of it is believed. While fewer do, nothing is granted; if that lasts for longer than a
 //!   lease, locks are lost, as they are when the store cannot be reached. So have one replica more than
 //!   N. A change that too few replicas have received *was made*: it is reported as unknown, and found
 //!   out by reading when they have.
