@@ -26,5 +26,5 @@ pub use cluster::{Cluster, ClusterKind};
 pub use error::{Error, is_ci};
 pub use instance::Instance;
 pub use kind::Kind;
-pub use programs::{Programs, prepare};
+pub use programs::{Programs, find_program, prepare};
 pub use redis::{RedisKind, RedisServer};

@@ -193,10 +193,15 @@ pub(crate) fn cache() -> Result<PathBuf, Error> {
     Ok(cache)
 }
 
+/// Where a program of servers is, which may not be on the `PATH` of who is not root.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    find_program(program, ["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from))
+}
+
+/// Where a program is: on `PATH`, or in one of these folders besides.
+pub fn find_program(program: &str, besides: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(usual).map(|place| place.join(program)).find(|p| p.is_file())
+    env::split_paths(&path).chain(besides).map(|place| place.join(program)).find(|p| p.is_file())
 }
 
 /// The user who runs this; a server refuses to run as root unless it is told to.

@@ -3,7 +3,10 @@
 
 use std::{env, fs, path::PathBuf};
 
-use crate::{Failure, a_cargo, cargo};
+use lock_servers::find_program;
+
+use crate::metadata::{self, list, text};
+use crate::steps::{Failure, a_cargo, ask, cargo, root, target};
 
 /// The largest package, compressed, in bytes: what is larger has something in it that nobody needs.
 const PACKAGE_BYTES_MAX: u64 = 256 << 10;
@@ -28,7 +31,7 @@ pub(crate) fn features() -> Result<(), Failure> {
 ///
 /// That these are chosen is not stable in cargo, and the only thing here that is not.
 pub(crate) fn oldest_dependencies() -> Result<(), Failure> {
-    let lock = PathBuf::from(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.lock");
+    let lock = root().join("Cargo.lock");
     let chosen = fs::read(&lock).map_err(|e| format!("{}: {e}", lock.display()))?;
     let checked = check_oldest();
     fs::write(&lock, chosen).map_err(|e| format!("{}: {e}", lock.display()))?;
@@ -49,7 +52,7 @@ fn check_oldest() -> Result<(), Failure> {
     let private = members()?.into_iter().filter(|member| !member.is_published);
     let private: Vec<String> = private.map(|member| member.name).collect();
     let exclude = private.iter().flat_map(|name| ["--exclude", name]);
-    crate::cargo(&check.into_iter().chain(exclude).collect::<Vec<_>>())
+    cargo(&check.into_iter().chain(exclude).collect::<Vec<_>>())
 }
 
 /// The documentation of every crate that is published can be built as docs.rs does it, where `docsrs` is set: what is
@@ -107,10 +110,9 @@ pub(crate) fn packages() -> Result<(), Failure> {
 /// The workspaces beside this one compile without a warning, and their dependencies come from where they may.
 pub(crate) fn beside() -> Result<(), Failure> {
     need("cargo-deny")?;
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let config = root.join("deny.toml").display().to_string();
+    let config = root().join("deny.toml").display().to_string();
     for (name, folder) in BESIDE {
-        let manifest = root.join(folder).join("Cargo.toml").display().to_string();
+        let manifest = root().join(folder).join("Cargo.toml").display().to_string();
         let built = target().join(name).display().to_string();
         let clippy = ["clippy", "--all-targets", "--locked", "--manifest-path", &manifest];
         cargo(&[&clippy[..], &["--target-dir", &built, "--", "-D", "warnings"]].concat())?;
@@ -136,40 +138,20 @@ struct Member {
 }
 
 fn members() -> Result<Vec<Member>, Failure> {
-    let metadata = ask(&["metadata", "--format-version", "1", "--no-deps"])?;
-    let metadata: serde_json::Value =
-        serde_json::from_str(&metadata).map_err(|e| format!("cargo metadata: {e}"))?;
+    let metadata = metadata::read("--no-deps")?;
     let member = |package: &serde_json::Value| {
-        let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-        let is_published = package["publish"].is_null();
-        Member { name: text("name"), version: text("version"), is_published }
+        let [name, version] = ["name", "version"].map(|key| text(&package[key]).to_owned());
+        Member { name, version, is_published: package["publish"].is_null() }
     };
-    Ok(metadata["packages"].as_array().into_iter().flatten().map(member).collect())
-}
-
-fn target() -> PathBuf {
-    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from)
+    Ok(list(&metadata["packages"]).map(member).collect())
 }
 
 /// Whether a command of cargo is there, and how to get it.
 fn need(program: &str) -> Result<(), Failure> {
-    let path = env::var_os("PATH").unwrap_or_default();
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let places = env::split_paths(&path).chain(home.map(|home| home.join("bin")));
-    if places.into_iter().any(|place| place.join(program).is_file()) {
+    if find_program(program, home.map(|home| home.join("bin"))).is_some() {
         return Ok(());
     }
     Err(format!("there is no {program} here: cargo install --locked {program}"))
-}
-
-/// What a command of cargo prints.
-fn ask(args: &[&str]) -> Result<String, Failure> {
-    let output = a_cargo().args(args).output().map_err(|e| format!("cargo: {e}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("cargo {}: {}: {}", args.join(" "), output.status, said.trim()))
 }

@@ -1,9 +1,8 @@
 //! Crates of somebody else: tested as they would be, outside of this workspace.
 
 use std::fs;
-use std::path::Path;
 
-use crate::{Failure, a_cargo};
+use crate::steps::{Failure, a_cargo, root};
 
 /// Its tests: those of its code, and the suite's of its store, as a cell and with locks in it.
 const TESTS: [&[&str]; 3] = [
@@ -15,12 +14,11 @@ const TESTS: [&[&str]; 3] = [
 /// Builds and tests it against the crates as others see them: public items, and only the features that
 /// it names.
 pub(crate) fn test() -> Result<(), Failure> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = root.join("target/downstream");
+    let target = root().join("target/downstream");
     for tests in TESTS {
         let status = a_cargo()
             .args(["test", "--quiet", "--locked", "--manifest-path"])
-            .arg(root.join("examples/downstream/Cargo.toml"))
+            .arg(root().join("examples/downstream/Cargo.toml"))
             .args(tests)
             .env("CARGO_TARGET_DIR", &target)
             // Not among the results of this workspace's own backends.
@@ -37,16 +35,15 @@ pub(crate) fn test() -> Result<(), Failure> {
 /// Puts what the README shows, its `Cargo.toml` and each of its programs, into an empty crate, and has it
 /// checked there.
 pub(crate) fn readme() -> Result<(), Failure> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
-    let text = fs::read_to_string(root.join("README.md")).map_err(|e| e.to_string())?;
-    let ours = format!("\"{}", root.display());
+    let text = fs::read_to_string(root().join("README.md")).map_err(|e| e.to_string())?;
+    let ours = format!("\"{}/", root().display());
     let [manifest] = &blocks(&text, "toml")[..] else { return Err("it has one manifest".into()) };
     let manifest = manifest.replace("\"../interlock/", &ours);
     let programs = blocks(&text, "rust");
     if programs.is_empty() {
         return Err("the README has no program".into());
     }
-    let target = root.join("target/downstream");
+    let target = root().join("target/downstream");
     for (number, program) in programs.iter().enumerate() {
         let folder = target.join(format!("readme-{number}"));
         let write = |name: &str, text: &str| fs::write(folder.join(name), text);
@@ -56,7 +53,7 @@ pub(crate) fn readme() -> Result<(), Failure> {
             .and_then(|()| write("Cargo.toml", &(name + &manifest)))
             .and_then(|()| write("src/main.rs", program))
             // The same releases as here, of which all are there.
-            .and_then(|()| fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")))
+            .and_then(|()| fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")))
             .map_err(|e| format!("{}: {e}", folder.display()))?;
         let status = a_cargo()
             .args(["check", "--quiet", "--manifest-path"])

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use crate::steps::Failure;
 
 /// So much of what a failed test printed is said again.
 const SAID: usize = 600;

@@ -1,12 +1,8 @@
 //! Fuzzes what reads bytes of strangers: builds the targets in `fuzz/` and runs each for a while.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fs, path::Path, process::Command};
 
-use crate::{Failure, a_cargo};
+use crate::steps::{Failure, a_cargo, root};
 
 /// The programs in `fuzz/fuzz_targets`.
 pub(crate) const TARGETS: [&str; 3] = ["table", "name", "url"];
@@ -30,9 +26,8 @@ const MEGABYTES_MAX: u32 = 1024;
 ///
 /// What was found interesting is kept below `target/fuzz`, and built on by the next run.
 pub(crate) fn run(target: Option<&str>, minutes: u32) -> Result<(), Failure> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let work = root.join("target/fuzz");
-    build(&root, &work)?;
+    let work = root().join("target/fuzz");
+    build(&work)?;
     let mut failures = Vec::new();
     for name in TARGETS.iter().filter(|name| target.is_none_or(|target| target == **name)) {
         println!("xtask: fuzzing {name} for {minutes} min");
@@ -48,11 +43,11 @@ pub(crate) fn run(target: Option<&str>, minutes: u32) -> Result<(), Failure> {
             .arg(format!("-rss_limit_mb={MEGABYTES_MAX}"))
             .arg(format!("-artifact_prefix={}/", found.display()))
             .arg("-print_final_stats=1");
-        let words = root.join("fuzz").join(format!("{name}.dict"));
+        let words = root().join("fuzz").join(format!("{name}.dict"));
         if words.exists() {
             fuzzer.arg(format!("-dict={}", words.display()));
         }
-        fuzzer.arg(&corpus).arg(root.join("fuzz/seeds").join(name));
+        fuzzer.arg(&corpus).arg(root().join("fuzz/seeds").join(name));
         let status = fuzzer.status().map_err(|e| format!("{name}: {e}"))?;
         if !status.success() {
             failures.push(format!("{name} found something, kept in {}", found.display()));
@@ -62,11 +57,11 @@ pub(crate) fn run(target: Option<&str>, minutes: u32) -> Result<(), Failure> {
 }
 
 /// Builds all targets, with the flags only for them: build scripts cannot be linked with these.
-fn build(root: &Path, work: &Path) -> Result<(), Failure> {
+fn build(work: &Path) -> Result<(), Failure> {
     let status = a_cargo()
         .args(["build", "--release", "--locked", "--bins", "--target", &host()?])
         .arg("--manifest-path")
-        .arg(root.join("fuzz/Cargo.toml"))
+        .arg(root().join("fuzz/Cargo.toml"))
         .arg("--target-dir")
         .arg(work)
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"))

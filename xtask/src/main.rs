@@ -1,4 +1,4 @@
-//! The project's own commands: what `cargo xtask` understands, and how their steps are run and reported.
+//! The project's own commands: what `cargo xtask` understands, and of which steps each consists.
 
 mod bench;
 mod check;
@@ -6,15 +6,20 @@ mod downstream;
 mod failures;
 mod fuzz;
 mod matrix;
+mod metadata;
 mod msrv;
 mod packages;
 mod platform;
 mod servers;
 mod soak;
+mod steps;
 
-use std::{env, path::PathBuf, process::Command, process::ExitCode, thread, time::Instant};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::steps::{Step, a_cargo, run, test_threads};
 
 /// The commands of `cargo xtask`.
 #[derive(Parser)]
@@ -64,12 +69,6 @@ enum Task {
         minutes: u32,
     },
 }
-
-/// Why a step failed, for people.
-type Failure = String;
-
-/// A step's name, and how it is run.
-type Step<'s> = (&'s str, &'s dyn Fn() -> Result<(), Failure>);
 
 fn main() -> ExitCode {
     match Task::parse() {
@@ -122,46 +121,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs every step, also after one failed: one run tells all that is wrong.
-fn run(steps: &[Step]) -> ExitCode {
-    let mut report = Vec::new();
-    let mut failures = Vec::new();
-    for (name, step) in steps {
-        println!("xtask: {name}");
-        let started = Instant::now();
-        let result = step();
-        let seconds = started.elapsed().as_secs();
-        report.push(match result {
-            Ok(()) => format!("ok      {name} ({seconds} s)"),
-            Err(failure) => {
-                failures.push(format!("{name}: {failure}"));
-                format!("FAILED  {name} ({seconds} s)")
-            }
-        });
-    }
-    println!("\nxtask: summary\n{}", report.join("\n"));
-    for failure in &failures {
-        println!("\nxtask: {failure}");
-    }
-    ExitCode::from(u8::from(!failures.is_empty()))
-}
-
-/// How many tests run at once: most wait for other processes, and leave the cores to others meanwhile.
-fn test_threads() -> usize {
-    3 * thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Has the cargo that runs us do this.
-fn cargo(args: &[&str]) -> Result<(), Failure> {
-    let status = a_cargo().args(args).status().map_err(|e| format!("cargo: {e}"))?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {}: {status}", args.join(" "))) }
-}
-
-/// The cargo that runs us.
-fn a_cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -170,13 +129,13 @@ mod tests {
     use clap::Parser;
 
     use super::Task;
+    use crate::steps::{a_cargo, root};
 
     /// They are run by a test of `lockctl`, which takes too long for every day.
     #[test]
     fn what_the_pages_say_of_cargo_xtask_is_understood() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut found = 0;
-        for page in pages(&root).into_iter().chain(pages(&root.join("docs"))) {
+        for page in pages(root()).into_iter().chain(pages(&root().join("docs"))) {
             let text = fs::read_to_string(&page).expect("there is such a page");
             let commands = text.split("cargo xtask ").skip(1);
             let commands = commands.filter_map(|rest| rest.split(['`', '\n', '#']).next());
@@ -196,9 +155,9 @@ mod tests {
     fn what_is_built_if_nothing_is_said_has_no_failpoints() {
         let tree = |more: &[&str]| {
             let arguments = ["tree", "--locked", "--offline", "-e", "normal,features"];
-            let mut cargo = super::a_cargo();
+            let mut cargo = a_cargo();
             // There, and not in a member's folder, all default members are meant.
-            cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+            cargo.current_dir(root());
             let output = cargo.args(arguments).args(more).output().expect("there is cargo");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).expect("it is text")

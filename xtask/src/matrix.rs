@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use serde_json::Value;
 
-use crate::Failure;
+use crate::steps::{Failure, target};
 
 /// What one trial came to on one backend, over all its runs.
 #[derive(Debug, Default, PartialEq)]
@@ -22,12 +22,6 @@ struct Cell {
 #[derive(Debug, Default)]
 struct Matrix {
     cells: BTreeMap<(String, String), Cell>,
-}
-
-/// Where cargo puts what it builds.
-pub(crate) fn target() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from)
 }
 
 /// Where runs leave their results.

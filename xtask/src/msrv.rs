@@ -4,21 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::{Failure, a_cargo};
+use crate::metadata::{self, list, text};
+use crate::steps::Failure;
 
 /// A Rust version as manifests write it, `1.88` being `1.88.0`.
 type RustVersion = Vec<u32>;
 
 /// Asks cargo for the resolved dependencies, and compares.
 pub(crate) fn check() -> Result<(), Failure> {
-    let output = a_cargo()
-        .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
-        .output()
-        .map_err(|e| format!("cargo metadata: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr)));
-    }
-    let metadata = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+    let metadata = metadata::read("--all-features")?;
     let untrue = untrue(&metadata);
     if untrue.is_empty() { Ok(()) } else { Err(untrue.join("; ")) }
 }
@@ -65,14 +59,6 @@ fn rust_version(package: &Value) -> Option<RustVersion> {
         package["rust_version"].as_str()?.split('.').map_while(|part| part.parse().ok()).collect();
     parts.resize(3, 0);
     Some(parts)
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]

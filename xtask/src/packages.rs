@@ -1,12 +1,12 @@
 //! Installs what tests need of the system, where that may be done without asking.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
-use lock_servers::is_ci;
+use lock_servers::{find_program, is_ci};
 
-use crate::Failure;
+use crate::steps::Failure;
 
 /// Programs that trials use, and Debian's packages with them.
 const PROGRAMS: [(&str, &str); 13] = [
@@ -28,10 +28,7 @@ const PROGRAMS: [(&str, &str); 13] = [
 /// Names the packages that are missing, without which some trials are skipped. Where `CI` is `true` they
 /// would fail: there the packages are installed, if this is root on a Debian system.
 pub(crate) fn install() -> Result<(), Failure> {
-    let missing = |program: &str| {
-        let path = env::var_os("PATH").unwrap_or_default();
-        !env::split_paths(&path).any(|place| place.join(program).is_file())
-    };
+    let missing = |program: &str| find_program(program, None).is_none();
     let programs = PROGRAMS.iter().filter(|(program, _)| missing(program));
     let mut packages: Vec<&str> = programs.map(|(_, package)| *package).collect();
     packages.dedup();

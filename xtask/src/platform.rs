@@ -4,7 +4,8 @@ use std::{env, fs, process};
 
 use lock_servers::{Instance, Kind, RedisKind, RedisServer};
 
-use crate::{Failure, cargo, servers::unless_missing};
+use crate::servers::unless_missing;
+use crate::steps::{Failure, cargo};
 
 /// Runs it with these options.
 pub(crate) fn run(options: &[String]) -> Result<(), Failure> {

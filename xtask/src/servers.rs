@@ -4,7 +4,7 @@ use std::io::Read;
 
 use lock_servers::{ClusterKind, Error, Instance, Kind, RedisKind, RedisServer};
 
-use crate::Failure;
+use crate::steps::Failure;
 
 /// Gets them ready, so that no test has to; says which there are not.
 pub(crate) fn prepare() -> Result<(), Failure> {

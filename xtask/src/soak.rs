@@ -1,6 +1,8 @@
 //! The long run: the conformance suite on every backend with random seeds, for as long as one likes.
 
-use crate::{Failure, a_cargo, failures, matrix};
+use crate::metadata::{self, list, text};
+use crate::steps::{Failure, a_cargo};
+use crate::{failures, matrix};
 
 /// The suite on clusters: its test, how many kinds of them there are, and the variable that lets it do
 /// something.
@@ -65,18 +67,12 @@ pub(crate) fn suites() -> Result<Vec<String>, Failure> {
 
 /// The packages of this workspace with a test of this name.
 fn packages_with(test: &str) -> Result<Vec<String>, Failure> {
-    let output = a_cargo()
-        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
-        .output()
-        .map_err(|e| format!("cargo metadata: {e}"))?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+    let metadata = metadata::read("--no-deps")?;
     let mut packages = Vec::new();
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        for target in package["targets"].as_array().into_iter().flatten() {
+    for package in list(&metadata["packages"]) {
+        for target in list(&package["targets"]) {
             if target["name"] == test && target["kind"][0] == "test" {
-                let name = package["name"].as_str().unwrap_or_default();
-                packages.push(name.into());
+                packages.push(text(&package["name"]).into());
             }
         }
     }
