@@ -89,10 +89,7 @@ impl Galera {
         place(&node, position)?;
         forget_view(&node);
         let _ = fs::remove_file(node.data().join("galera.cache"));
-        let made = template.with_extension("new");
-        let _ = fs::remove_dir_all(&made);
-        run(Command::new("cp").arg("-a").arg(node.data()).arg(&made))?;
-        fs::rename(&made, template).map_err(Error::io("create", template))
+        node.become_template(template)
     }
 
     /// Tells nodes of each other.

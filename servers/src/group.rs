@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 use crate::cluster::{ask, execute};
-use crate::fetch::run;
 use crate::instance::Port;
 use crate::programs::{Programs, cache, lock};
 use crate::{Error, Instance, Kind};
@@ -49,10 +47,7 @@ impl Group {
         node.kill()?;
         let name = node.data().join("auto.cnf");
         fs::remove_file(&name).map_err(Error::io("remove", name))?;
-        let made = template.with_extension("new");
-        let _ = fs::remove_dir_all(&made);
-        run(Command::new("cp").arg("-a").arg(node.data()).arg(&made))?;
-        fs::rename(&made, template).map_err(Error::io("create", template))
+        node.become_template(template)
     }
 
     /// Tells members of each other.

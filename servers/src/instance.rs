@@ -1,25 +1,20 @@
 //! A private server: its data directory, its port and its life.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::fetch::{run, tail};
-use crate::guard::Running;
+use crate::fetch::run;
+use crate::process::Process;
 use crate::programs::Programs;
 use crate::{Error, Kind};
-
-/// How long a server may take to come up on a machine that is busy.
-const START: Duration = Duration::from_mins(2);
 
 /// Lets root in over TCP, which the data directory of `MySQL` does not.
 const LET_IN: &str = "CREATE USER IF NOT EXISTS 'root'@'127.0.0.1' IDENTIFIED BY '';\n\
@@ -36,10 +31,9 @@ pub struct Instance {
     is_told: bool,
     /// The search path of its programs, where it is not the usual one.
     path: Option<String>,
-    directory: TempDir,
+    process: Process,
     port: Port,
     other_ports: Vec<Port>,
-    process: Mutex<Option<Running>>,
 }
 
 /// A port that nobody else gets, also while no server listens there: it is bound and never listens.
@@ -88,10 +82,8 @@ impl Instance {
 
     /// A server with a copy of the template, not started yet.
     pub(crate) fn lay(programs: Programs) -> Result<Self, Error> {
-        // The path of a socket has little room.
-        let directory = tempfile::Builder::new().prefix("lock").tempdir_in("/tmp");
-        let directory = directory.map_err(Error::io("create a folder in", "/tmp"))?;
-        let data = directory.path().join("data");
+        let process = Process::lay()?;
+        let data = process.directory().join("data");
         run(Command::new("cp").arg("-a").arg(&programs.template).arg(&data))?;
         Ok(Self {
             programs,
@@ -99,10 +91,9 @@ impl Instance {
             is_small: true,
             is_told: false,
             path: None,
-            directory,
+            process,
             port: Port::reserve()?,
             other_ports: Vec::new(),
-            process: Mutex::default(),
         })
     }
 
@@ -134,12 +125,20 @@ impl Instance {
 
     /// Whether its process runs.
     pub(crate) fn is_alive(&self) -> bool {
-        self.pid().is_some_and(|pid| Path::new(&format!("/proc/{pid}/exe")).exists())
+        self.process.is_alive()
     }
 
     /// Its data directory.
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.directory().join("data")
+    }
+
+    /// Makes a template of its data directory, whole or not at all.
+    pub(crate) fn become_template(&self, template: &Path) -> Result<(), Error> {
+        let made = template.with_extension("new");
+        let _ = fs::remove_dir_all(&made);
+        run(Command::new("cp").arg("-a").arg(self.data()).arg(&made))?;
+        fs::rename(&made, template).map_err(Error::io("create", template))
     }
 
     /// What kind of server it is.
@@ -159,22 +158,22 @@ impl Instance {
 
     /// The path of its unix socket.
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("sock")
+        self.directory().join("sock")
     }
 
     /// The folder of its files, for keys and the like.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.process.directory()
     }
 
     /// What it writes about itself.
     pub fn log(&self) -> PathBuf {
-        self.directory.path().join("server.log")
+        self.process.log()
     }
 
     /// Its process, while it runs.
     pub fn pid(&self) -> Option<i32> {
-        self.process().as_ref().map(|running| running.pid.as_raw_nonzero().get())
+        self.process.pid()
     }
 
     /// Ends it by `SIGKILL`.
@@ -183,23 +182,17 @@ impl Instance {
     ///
     /// The system refused.
     pub fn kill(&self) -> Result<(), Error> {
-        self.process().take().map_or(Ok(()), |running| running.kill(&self.log()))
+        self.process.kill()
     }
 
     /// Stops it by `SIGSTOP` until [`go_on`](Self::go_on).
     pub fn stop(&self) {
-        self.signal(Signal::STOP);
+        self.process.signal(Signal::STOP);
     }
 
     /// Lets it go on after [`stop`](Self::stop).
     pub fn go_on(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(running) = &*self.process() {
-            running.signal(signal);
-        }
+        self.process.signal(Signal::CONT);
     }
 
     /// Starts it once more with a database of this name.
@@ -219,7 +212,7 @@ impl Instance {
     ///
     /// The file cannot be written.
     pub fn at_next_start(&self, statements: &str) -> Result<(), Error> {
-        let path = self.directory.path().join("init.sql");
+        let path = self.directory().join("init.sql");
         fs::write(&path, format!("{LET_IN}{statements}")).map_err(Error::io("write", path))
     }
 
@@ -238,45 +231,25 @@ impl Instance {
     ///
     /// As [`start_again`](Self::start_again).
     pub fn start_again_with(&self, arguments: &[&str]) -> Result<(), Error> {
-        let log = self.log();
         let mut server = self.command();
         server.args(arguments);
         if self.is_told {
-            server.arg(format!("--init-file={}", self.directory.path().join("init.sql").display()));
+            server.arg(format!("--init-file={}", self.directory().join("init.sql").display()));
         }
-        let console = File::create(self.directory.path().join("console.log"));
-        let console = console.map_err(Error::io("write", &log))?;
-        let running = Running::start(&server, self.directory.path(), console)?;
-        let pid = running.pid;
-        *self.process() = Some(running);
-        let deadline = Instant::now() + START;
-        while !self.greets() {
-            let ended = !Path::new(&format!("/proc/{}/exe", pid.as_raw_nonzero())).exists();
-            if ended || Instant::now() > deadline {
-                self.kill()?;
-                let text = fs::read_to_string(&log).unwrap_or_default()
-                    + &fs::read_to_string(self.directory.path().join("console.log"))
-                        .unwrap_or_default();
-                return Err(Error::Program {
-                    program: self.programs.kind.to_string(),
-                    said: format!("it does not come up: {}", tail(&text)),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.process.start(&server, self.kind(), || self.greets())?;
         self.at_next_start("")
     }
 
     /// The server with the arguments of every start.
     pub(crate) fn command(&self) -> Command {
         let mut server = self.programs.server();
-        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        let path = |name: &str| self.directory().join(name).display().to_string();
         server.args([
             format!("--datadir={}", path("data")),
             format!("--socket={}", path("sock")),
             format!("--pid-file={}", path("pid")),
             format!("--log-error={}", path("server.log")),
-            format!("--tmpdir={}", self.directory.path().display()),
+            format!("--tmpdir={}", self.directory().display()),
             format!("--port={}", self.address().port()),
             "--bind-address=127.0.0.1".into(),
         ]);
@@ -318,16 +291,6 @@ impl Instance {
             stream.read(&mut [0])
         };
         greeting().is_ok_and(|bytes| bytes == 1)
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Running>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let _ = self.kill();
     }
 }
 

@@ -19,6 +19,7 @@ mod group;
 mod guard;
 mod instance;
 mod kind;
+mod process;
 mod programs;
 mod redis;
 

@@ -1,25 +1,20 @@
 //! Redis and Valkey: a server with a directory of its own, or a sentinel that watches over servers.
 
 use std::fmt::{self, Write as _};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
 use crate::Error;
-use crate::fetch::{Suite, Wanted, tail};
-use crate::guard::Running;
+use crate::fetch::{Suite, Wanted};
 use crate::instance::Port;
+use crate::process::Process;
 use crate::programs::{cache, get, libraries, lock, on_path};
-
-/// How long a server may take to come up on a machine that is busy.
-const START: Duration = Duration::from_mins(1);
 
 /// Which server of that family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +95,9 @@ impl fmt::Display for RedisKind {
 pub struct RedisServer {
     kind: RedisKind,
     is_sentinel: bool,
-    directory: TempDir,
+    process: Process,
     port: Port,
     second: Port,
-    process: Mutex<Option<Running>>,
 }
 
 impl RedisServer {
@@ -140,11 +134,9 @@ impl RedisServer {
     }
 
     fn lay(kind: RedisKind, is_sentinel: bool, lines: &[&str]) -> Result<Self, Error> {
-        // The path of a socket has little room.
-        let directory = tempfile::Builder::new().prefix("lock").tempdir_in("/tmp");
-        let directory = directory.map_err(Error::io("create a folder in", "/tmp"))?;
+        let process = Process::lay()?;
         let (port, second) = (Port::reserve()?, Port::reserve()?);
-        let server = Self { kind, is_sentinel, directory, port, second, process: Mutex::default() };
+        let server = Self { kind, is_sentinel, process, port, second };
         server.configure(lines)?;
         Ok(server)
     }
@@ -212,17 +204,17 @@ impl RedisServer {
 
     /// The folder of its files.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.process.directory()
     }
 
     /// What it writes about itself.
     pub fn log(&self) -> PathBuf {
-        self.directory().join("server.log")
+        self.process.log()
     }
 
     /// Its process, while it runs.
     pub fn pid(&self) -> Option<i32> {
-        self.process().as_ref().map(|running| running.pid.as_raw_nonzero().get())
+        self.process.pid()
     }
 
     /// Ends it by `SIGKILL`.
@@ -231,23 +223,17 @@ impl RedisServer {
     ///
     /// The system refused.
     pub fn kill(&self) -> Result<(), Error> {
-        self.process().take().map_or(Ok(()), |running| running.kill(&self.log()))
+        self.process.kill()
     }
 
     /// Stops it by `SIGSTOP` until [`go_on`](Self::go_on).
     pub fn stop(&self) {
-        self.signal(Signal::STOP);
+        self.process.signal(Signal::STOP);
     }
 
     /// Lets it go on after [`stop`](Self::stop).
     pub fn go_on(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(running) = &*self.process() {
-            running.signal(signal);
-        }
+        self.process.signal(Signal::CONT);
     }
 
     /// Starts it again after [`kill`](Self::kill), at the same address, and waits until it serves.
@@ -256,8 +242,7 @@ impl RedisServer {
     ///
     /// It does not come up: with the end of its log.
     pub fn start_again(&self) -> Result<(), Error> {
-        self.launch()?;
-        self.wait_for(&[b"+PONG", b"-NOAUTH"])
+        self.launch(&[b"+PONG", b"-NOAUTH"])
     }
 
     /// Starts it again, and waits only until it answers: it may still have to read its data.
@@ -266,42 +251,20 @@ impl RedisServer {
     ///
     /// It does not come up: with the end of its log.
     pub fn start_reading(&self) -> Result<(), Error> {
-        self.launch()?;
-        self.wait_for(&[b"+", b"-"])
+        self.launch(&[b"+", b"-"])
     }
 
-    fn launch(&self) -> Result<(), Error> {
+    /// Starts it, and waits for an answer that begins with one of these.
+    fn launch(&self, answers: &[&[u8]]) -> Result<(), Error> {
         let mut server = self.kind.program("server")?;
         server.arg(self.directory().join("server.conf"));
         if self.is_sentinel {
             server.arg("--sentinel");
         }
-        let console = File::create(self.directory().join("console.log"));
-        let console = console.map_err(Error::io("write", self.log()))?;
-        let running = Running::start(&server, self.directory(), console)?;
-        *self.process() = Some(running);
-        Ok(())
-    }
-
-    fn wait_for(&self, answers: &[&[u8]]) -> Result<(), Error> {
-        let deadline = Instant::now() + START;
-        loop {
+        self.process.start(&server, self.kind, || {
             let answer = self.ping().unwrap_or_default();
-            if answers.iter().any(|good| answer.starts_with(good)) {
-                return Ok(());
-            }
-            let is_alive = self.process().as_ref().is_some_and(Running::is_alive);
-            if !is_alive || Instant::now() > deadline {
-                self.kill()?;
-                let text = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
-                let said = text(self.log()) + &text(self.directory().join("console.log"));
-                return Err(Error::Program {
-                    program: self.kind.to_string(),
-                    said: format!("it does not come up: {}", tail(&said)),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            answers.iter().any(|good| answer.starts_with(good))
+        })
     }
 
     /// The beginning of what it answers.
@@ -314,15 +277,5 @@ impl RedisServer {
         let length = stream.read(&mut answer)?;
         answer.truncate(length);
         Ok(answer)
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Running>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let _ = self.kill();
     }
 }
