@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::history::{Recorder, Refusal, What};
 use crate::scene::LIVENESS;
+use crate::worker::tolerance;
 
 /// Few names, so that they are fought for, at several heights.
 const NAMES: &[&str] = &["a", "a/x", "a/y", "a/y/z", "b", "b/x", "c"];
@@ -176,10 +177,5 @@ fn draw_locks(random: &mut Rng) -> LockSet {
 }
 
 fn written(locks: &LockSet) -> Vec<(String, u32)> {
-    let tolerance = |mode: &Mode| match mode {
-        Mode::Exclusive => 1,
-        Mode::Limit(holders) => *holders,
-        Mode::Shared => 0,
-    };
-    locks.iter().map(|(name, mode)| (name.to_string(), tolerance(mode))).collect()
+    locks.iter().map(|(name, mode)| (name.to_string(), tolerance(*mode))).collect()
 }

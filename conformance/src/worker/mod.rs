@@ -120,7 +120,8 @@ impl Order {
     }
 }
 
-fn tolerance(mode: Mode) -> u32 {
+/// How many holders a mode tolerates, as orders and histories write it: 0 is any number.
+pub(crate) fn tolerance(mode: Mode) -> u32 {
     match mode {
         Mode::Exclusive => 1,
         Mode::Limit(holders) => holders,
