@@ -24,9 +24,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lock_bench_worker::Failure;
-
-use crate::results::Results;
 
 /// Measures locks on real servers, side by side.
 #[derive(Parser)]
@@ -61,7 +58,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let result = match env::var(worker::VARIABLE) {
         Ok(approach) => worker::run(&approach),
-        Err(_) => measure(&Arguments::parse()),
+        Err(_) => run::measure(&Arguments::parse()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,30 +67,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    let results = match &arguments.report {
-        Some(folder) if arguments.again => report::read(folder)?,
-        _ => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(measure_all(arguments))?
-        }
-    };
-    if let Some(folder) = &arguments.report {
-        report::write(&results, folder)?;
-    }
-    if let Some(page) = &arguments.summary {
-        report::summarize(&results, page)?;
-    }
-    Ok(())
-}
-
-/// The last run, with those before it.
-async fn measure_all(arguments: &Arguments) -> Result<Results, Failure> {
-    let mut earlier = Vec::new();
-    for _ in 1..arguments.runs {
-        earlier.push(run::run(arguments, true).await?);
-    }
-    Ok(Results { earlier, ..run::run(arguments, false).await? })
 }

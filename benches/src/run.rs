@@ -1,4 +1,4 @@
-//! One run: which figures are measured in which stores, and how much of each.
+//! Runs: which figures are measured in which stores, how much of each, and where the results go.
 
 use std::env;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use crate::results::Results;
 use crate::store::Store;
 use crate::worker::start_lock_server;
 use crate::{
-    Arguments, command, compare, contention, handoff, machine, rest, tasks, versus, waiting,
+    Arguments, command, compare, contention, handoff, machine, report, rest, tasks, versus, waiting,
 };
 
 /// The figures by their names on the command line.
@@ -40,9 +40,36 @@ struct Run<'a> {
     results: Results,
 }
 
+/// Measures, or reads what was measured before, and writes what was asked for of it.
+pub(crate) fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    let results = match &arguments.report {
+        Some(folder) if arguments.again => report::read(folder)?,
+        _ => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(measure_all(arguments))?
+        }
+    };
+    if let Some(folder) = &arguments.report {
+        report::write(&results, folder)?;
+    }
+    if let Some(page) = &arguments.summary {
+        report::summarize(&results, page)?;
+    }
+    Ok(())
+}
+
+/// The last run, with those before it.
+async fn measure_all(arguments: &Arguments) -> Result<Results, Failure> {
+    let mut earlier = Vec::new();
+    for _ in 1..arguments.runs {
+        earlier.push(run(arguments, true).await?);
+    }
+    Ok(Results { earlier, ..run(arguments, false).await? })
+}
+
 /// Measures what was asked for, and prints it as it comes. If it is brief, no more than the figures are
 /// judged by.
-pub(crate) async fn run(arguments: &Arguments, is_brief: bool) -> Result<Results, Failure> {
+async fn run(arguments: &Arguments, is_brief: bool) -> Result<Results, Failure> {
     let begin = Instant::now();
     let mut run = Run::start(arguments, is_brief).await?;
     for figure in FIGURES {
