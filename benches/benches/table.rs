@@ -61,7 +61,7 @@ fn ops(criterion: &mut Criterion) {
         let own = acquire(0, 1, &Request::exclusive(NAME));
         let Step(Op::Acquire(Acquire { task, id, .. }), _) = &own else { unreachable!() };
         let release = Step(Op::ReleaseTasks(vec![task.clone()]), Outcome::Done(true));
-        let forget = Step(Op::Forget(*id), Outcome::Done(true));
+        let forget = Step(Op::Release(*id), Outcome::Done(true));
         Scene::holds_of_many(holds).repeat(bencher, &[own, release, forget]);
     });
     group(criterion, "renew beside many clients", &SIZES, |bencher, holds| {

@@ -81,14 +81,14 @@ fn choose(table: &LockTable, kind: u8, which: u8, version: u64) -> Op {
         .collect();
     let ids: Vec<RequestId> = clients.iter().flat_map(|id| table.requests_of(*id)).collect();
     let id = pick(&ids, which).unwrap_or(RequestId { client, number: version });
-    match kind % 12 {
+    match kind % 11 {
         0 => Op::Release(id),
         1 => Op::Withdraw(id),
         2 => Op::Downgrade(id),
         3 => Op::ReleaseTasks(tasks.into_iter().step_by(1 + usize::from(which) % 3).collect()),
         4 => match table.client(client) {
             Some(view) => Op::Sweep(view.verdict()),
-            None => Op::Forget(id),
+            None => Op::Release(id),
         },
         5 => {
             let mark = table.client(client).map_or(Version(version), |view| view.mark);
@@ -98,8 +98,7 @@ fn choose(table: &LockTable, kind: u8, which: u8, version: u64) -> Op {
             let processes = vec![Process { pid: u32::from(which), start: version }];
             Op::SetProcesses { client, processes: ProcessSet { processes, ..processes_none() } }
         }
-        7 => Op::Forget(id),
-        8 => Op::Renew(client),
+        7 => Op::Renew(client),
         kind => acquire(&listing, &tasks, kind, which, client, version),
     }
 }

@@ -263,7 +263,7 @@ fn a_freed_waiter_does_not_queue_again() {
     assert_eq!(s.apply(&op), Outcome::Queued, "asked again, it is the same request");
     s.apply(&Op::ReleaseTasks(vec![task.clone()]));
     assert_eq!(s.apply(&op), Outcome::Freed);
-    s.apply(&Op::Forget(RequestId { client: task.client(), number: 99 }));
+    s.apply(&Op::Release(RequestId { client: task.client(), number: 99 }));
     assert!(s.table.client(task.client()).is_none(), "nothing is left of it");
 }
 

@@ -346,10 +346,6 @@ impl Model {
                 }
                 Answer::Done(false)
             }
-            Op::Forget(id) => {
-                self.freed.retain(|freed| freed != id);
-                Answer::Done(false)
-            }
             Op::Renew(client) => {
                 for known in self.clients.iter_mut().filter(|c| c.id == *client) {
                     known.mark = version;

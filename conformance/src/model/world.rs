@@ -97,8 +97,6 @@ pub enum Step {
         /// Its process from now on.
         pid: u32,
     },
-    /// [`Op::Forget`].
-    Forget(usize),
     /// [`Op::Renew`], for the client with this number.
     Renew(usize),
     /// An earlier op once more.
@@ -126,7 +124,6 @@ impl fmt::Debug for Step {
                 write!(f, "observe client {client} from {boot} at {first_ms}, stale: {stale}")
             }
             Self::SetProcesses { client, pid } => write!(f, "client {client} is process {pid}"),
-            Self::Forget(pick) => write!(f, "forget {pick}"),
             Self::Renew(client) => write!(f, "renew client {client}"),
             Self::Again(pick) => write!(f, "again {pick}"),
         }
@@ -139,7 +136,7 @@ pub fn any_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
     let client = 0..3_usize;
     let step = prop_oneof![
         24 => acquire(0..TASKS.len(), 3, 0.75),
-        8 => any::<usize>().prop_map(Step::Release),
+        9 => any::<usize>().prop_map(Step::Release),
         2 => any::<usize>().prop_map(Step::Withdraw),
         2 => any::<usize>().prop_map(Step::Downgrade),
         2 => prop::collection::vec(task, 1..=2).prop_map(Step::ReleaseTasks),
@@ -149,7 +146,6 @@ pub fn any_steps(len: usize) -> impl Strategy<Value = Vec<Step>> {
         ),
         1 => (client.clone(), 0..3_u32)
             .prop_map(|(client, pid)| Step::SetProcesses { client, pid }),
-        1 => any::<usize>().prop_map(Step::Forget),
         1 => client.prop_map(Step::Renew),
         3 => any::<usize>().prop_map(Step::Again),
     ];
@@ -274,7 +270,6 @@ impl World {
             Step::Release(pick) => Op::Release(self.pick(*pick, known)?),
             Step::Withdraw(pick) => Op::Withdraw(self.pick(*pick, known)?),
             Step::Downgrade(pick) => Op::Downgrade(self.pick(*pick, known)?),
-            Step::Forget(pick) => Op::Forget(self.pick(*pick, known)?),
             Step::ReleaseTasks(tasks) => {
                 Op::ReleaseTasks(tasks.iter().map(|at| task(*at)).collect())
             }

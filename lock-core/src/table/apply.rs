@@ -47,7 +47,6 @@ impl LockTable {
             Op::SetProcesses { client, processes } => {
                 Outcome::Done(self.set_processes(*client, processes))
             }
-            Op::Forget(id) => Outcome::Done(self.forget(*id)),
             Op::Renew(client) => {
                 if let Some(client) = self.clients.get_mut(client) {
                     client.mark = stamp.version;

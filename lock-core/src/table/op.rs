@@ -14,7 +14,8 @@ use crate::table::view::{Cycle, Denial};
 pub enum Op {
     /// Asks for locks: grants them, or queues the request if it may wait, or refuses it.
     Acquire(Acquire),
-    /// Ends a request wherever it is: gives its hold back, or takes it out of the queue.
+    /// Ends a request wherever it is: gives its hold back, takes it out of the queue, or drops the memory of one
+    /// that was freed by somebody else.
     Release(RequestId),
     /// Takes a request out of the queue, but leaves it alone if it holds its locks by now.
     Withdraw(RequestId),
@@ -22,7 +23,7 @@ pub enum Op {
     Downgrade(RequestId),
     /// Frees the holds and waiters of exactly these tasks, not those of their sub-tasks.
     ///
-    /// What was freed is remembered in its client's record until it is [acknowledged](Self::Forget),
+    /// What was freed is remembered in its client's record until it is [released](Self::Release),
     /// so that its client can tell "released by somebody" from "swept" and does not queue again.
     ReleaseTasks(Vec<TaskId>),
     /// Frees everything of a client that was found dead, if it is still as it was judged.
@@ -45,8 +46,6 @@ pub enum Op {
         /// All its processes now.
         processes: ProcessSet,
     },
-    /// Drops the memory of a request that was freed by somebody else.
-    Forget(RequestId),
     /// Renews the lease of a client, if the table knows it.
     Renew(ClientId),
 }

@@ -242,7 +242,7 @@ impl<'c> Case<'c> {
                 }
                 self.crew.within("the release of what is lost", guard.release()).await??;
             }
-            self.apply(&Op::Forget(id));
+            self.apply(&Op::Release(id));
         }
         Ok(())
     }
