@@ -57,30 +57,6 @@ async fn a_waiter_that_is_rung_while_it_swaps_looks_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_is_rung_while_it_reads_what_beat_it_looks_again() {
-    let world = World::new();
-    let (holder, _) = world.client();
-    let (third, _) = world.client();
-    let (waiter, faults) = world.client();
-    let guard = holder.acquire("a").await.unwrap();
-    let mut task = waiter.task("waiter");
-    let waiting = tokio::spawn(async move { task.acquire("a").await });
-    world.until_waiting(1).await;
-    let beside = third.acquire("c").await.unwrap();
-    faults.next_load(Fault::Hang(Effect::Now));
-    let other = tokio::spawn(async move { waiter.acquire("b").await });
-    until("it has lost and reads", || faults.hanging() == 1).await;
-    other.abort();
-    guard.release().await.unwrap();
-    sleep(Duration::from_millis(1)).await; // In which the bell is heard.
-    let begin = Instant::now();
-    faults.release();
-    within("the hand-off", waiting).await.unwrap().unwrap().release().await.unwrap();
-    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-    beside.release().await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_holder_that_is_rung_while_it_reads_looks_again() {
     let world = World::new();
     let (holder, faults) = world.client();

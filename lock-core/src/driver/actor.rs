@@ -359,9 +359,9 @@ impl Actor {
         if self.cached.as_ref().is_some_and(is_known) && !self.suspect {
             return;
         }
-        let knows_nothing = self.cached.is_none() && self.entries.is_empty();
-        if knows_nothing && self.flight.is_none() && self.posted.is_none() {
-            return; // Nothing is known that could have changed.
+        if self.cached.is_none() && self.flight.is_none() && self.posted.is_none() {
+            // Nothing is known that could have changed; what was beaten is sent again, and so finds out.
+            return;
         }
         self.rung = true;
         let now = Instant::now();
