@@ -52,7 +52,10 @@ impl Referee {
         let locks = request.locks().expect("it was granted").clone();
         let fence = |name: &LockName| Some((name.clone(), guard.fence_of(name.as_str())?));
         let fences = guard.names().filter_map(fence).collect();
-        let new = Held { task: guard.task_id().clone(), locks, fences, ended: false };
+        self.let_in(Held { task: guard.task_id().clone(), locks, fences, ended: false })
+    }
+
+    fn let_in(&self, new: Held) -> Hold {
         let mut all = self.all();
         let strangers = all.iter().filter(|held| !held.is_kin(&new));
         for other in strangers {
@@ -125,7 +128,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Locks, MemoryBackend};
+    use crate::{ClientId, Locks, MemoryBackend};
 
     #[test]
     fn fences_rise_or_are_those_of_what_is_above() {
@@ -151,15 +154,13 @@ mod tests {
     #[should_panic(expected = "fences do not rise")]
     fn strangers_with_one_fence_are_found() {
         let referee = Referee::default();
-        let request = Request::exclusive("a");
-        // Two stores, whose first fences may be equal, or fall.
-        let mut guards = [(); 2].map(|()| {
-            let locks = Locks::new(MemoryBackend::new()).blocking();
-            locks.acquire(request.clone()).unwrap()
-        });
-        guards.sort_by_key(|guard| std::cmp::Reverse(guard.fence()));
-        for guard in &guards {
-            drop(referee.begins(guard.as_async(), &request));
-        }
+        let held = |client| {
+            let task = TaskId::new(None, ClientId::from_random(client), 1).unwrap();
+            let name: LockName = "a".parse().unwrap();
+            let (locks, fences) = ([(name.clone(), Mode::Exclusive)].into(), [(name, 7)].into());
+            Held { task, locks, fences, ended: false }
+        };
+        drop(referee.let_in(held(1)));
+        drop(referee.let_in(held(2)));
     }
 }
