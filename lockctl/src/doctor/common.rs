@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     env, fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -67,6 +68,20 @@ pub(super) fn other_stores(settings: &Settings, report: &mut Report) {
             let text = format!("{}{more} is the store of another user", other.display());
             report.warn("stores", text, todo);
         }
+    }
+}
+
+/// A password in a configuration file is as safe as that file is.
+pub(super) fn password(settings: &Settings, report: &mut Report) {
+    let Choice::File(path) = &settings.chosen_by else { return };
+    let of_others = 0o007;
+    let is_open = |path| fs::metadata(path).is_ok_and(|file| file.mode() & of_others != 0);
+    if settings.has_password() && is_open(path) {
+        report.warn(
+            "password",
+            format!("{} has it, and every user of this host may read that", path.display()),
+            "name a file of mode 0600 in the URL instead, with password-file",
+        );
     }
 }
 

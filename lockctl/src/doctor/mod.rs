@@ -38,6 +38,7 @@ pub(crate) fn examine(found: &Result<Settings, SettingsError>, options: &cli::Do
                 format!("{}, chosen by {}", settings.describe(), settings.chosen_by),
             );
             common::other_stores(settings, &mut report);
+            common::password(settings, &mut report);
             common::processes(&mut report);
             if files::is_there(settings, &mut report) {
                 store(settings, options.repair, &mut report);

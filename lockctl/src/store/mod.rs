@@ -208,12 +208,17 @@ impl Settings {
         chosen.or(self.kill_grace).unwrap_or(KILL_GRACE)
     }
 
+    /// Whether the store's URL has the password in it, which its `Display` does not show.
+    pub(crate) fn has_password(&self) -> bool {
+        self.store.server().is_some_and(url::ServerUrl::has_password)
+    }
+
     /// What CMD's environment says of the store: `None` is a variable to be removed.
     ///
     /// A nested `lockctl` has to find the same store, from whatever directory; only a password never goes there:
     /// it finds a configuration file by itself, and says what to do about a variable that had a password.
     pub(crate) fn for_child(&self) -> Vec<(&'static str, Option<OsString>)> {
-        let has_password = self.store.server().is_some_and(url::ServerUrl::has_password);
+        let has_password = self.has_password();
         let store = match &self.chosen_by {
             Choice::File(_) if has_password => None,
             _ if has_password => Some(self.store.to_string().into()),

@@ -105,7 +105,7 @@ fn a_password_in_the_configuration_is_found_by_the_command_itself() {
     let scene = Scene::new();
     configure(&scene, &scene.world.store.url_with_password());
     let script = "cd /; echo $$; echo ${LOCKCTL_STORE-none} $LOCKCTL_TASK_ID; \
-                  \"$LOCKCTL\" run -n -l one -- sh -c 'echo $LOCKCTL_TASK_ID'; exec cat";
+                  \"$LOCKCTL\" run -n -l one -- sh -c 'echo $LOCKCTL_TASK_ID'; echo $?; exec cat";
     let mut command = scene.script_command("--task outer -l one", script);
     let mut run = scene.start(command.env_remove("LOCKCTL_STORE"));
     assert_secret(&shown_of(run.command_pid()));
@@ -113,10 +113,31 @@ fn a_password_in_the_configuration_is_found_by_the_command_itself() {
     let (store, outer) = first.split_once(' ').unwrap();
     assert_eq!(store, "none");
     assert!(inner.starts_with(outer) && inner != outer, "{inner} is not below {outer}");
+    assert_eq!(run.line(3), "0");
     let list = List::of(scene.lockctl("list --json").env_remove("LOCKCTL_STORE"));
     assert_eq!(list.holders(), ["outer"]);
     assert_secret(&list.0.to_string());
     run.end();
+}
+
+#[test]
+fn a_password_in_a_configuration_that_everybody_can_read_is_warned_of() {
+    let scene = Scene::new();
+    let store = &scene.world.store;
+    let told = |url: &str, mode: u32| {
+        configure(&scene, url);
+        let config = scene.path(".config/lockctl.toml");
+        fs::set_permissions(config, fs::Permissions::from_mode(mode)).unwrap();
+        let mut doctor = scene.lockctl("doctor");
+        let text = stdout(&doctor.env_remove("LOCKCTL_STORE").output().unwrap());
+        assert_secret(&text);
+        assert!(text.contains("ok    connect "), "{text}");
+        text.lines().any(|line| line.starts_with("warn  password "))
+    };
+    let open = store.url_with_password();
+    assert!(told(&open, 0o644));
+    assert!(!told(&open, 0o600));
+    assert!(!told(store.url(), 0o644), "it names a file");
 }
 
 #[test]
@@ -125,11 +146,12 @@ fn a_password_in_a_file_serves_the_command_too_wherever_it_goes() {
     let url = scene.world.store.url().replace(&scene.path("").display().to_string(), "");
     assert!(url.ends_with("?password-file=password"), "{url}");
     let script = "cd /; echo $$; echo $LOCKCTL_TASK_ID; \
-                  \"$LOCKCTL\" run -n -l one -- sh -c 'echo $LOCKCTL_TASK_ID'; exec cat";
+                  \"$LOCKCTL\" run -n -l one -- sh -c 'echo $LOCKCTL_TASK_ID'; echo $?; exec cat";
     let mut run = scene.start_script(&format!("--store {url} --task outer -l one"), script);
     assert_secret(&shown_of(run.command_pid()));
     let (outer, inner) = (run.line(1), run.line(2));
     assert!(inner.starts_with(&outer) && inner != outer, "{inner} is not below {outer}");
+    assert_eq!(run.line(3), "0");
     assert_eq!(scene.list().holders(), ["outer"]);
     run.end();
 }
