@@ -102,8 +102,8 @@ impl LocksBuilder {
         self
     }
 
-    /// Sets how many bytes the table may have, [`TABLE_BYTES_MAX`](Self::TABLE_BYTES_MAX) by default. Requests that would make it
-    /// larger are refused.
+    /// Sets how many bytes the table may have, [`TABLE_BYTES_MAX`](Self::TABLE_BYTES_MAX) by default. Requests
+    /// that would make it larger are refused.
     pub fn table_bytes_max(mut self, bytes: usize) -> Self {
         self.bytes_max = bytes;
         self

@@ -403,8 +403,9 @@ impl Locks {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when that could not be written, also if that was tried by an earlier call. Then the locks of this client are free when its
-    /// processes have ended; for those who cannot see whether they live, when its lease has.
+    /// [`StoreError`] when that could not be written, also if that was tried by an earlier call. Then the locks of
+    /// this client are free when its processes have ended; for those who cannot see whether they live, when its
+    /// lease has.
     ///
     /// # Cancel safety
     ///

@@ -240,19 +240,15 @@ impl Folder {
         written().map_err(|e| files::error("write in", &self.path, e))
     }
 
-    /// Removes a name, if it is there: that of a file, or of an empty directory.
+    /// Removes a name, if it is there.
     pub(crate) fn remove(&self, name: &str) -> Result<(), BackendError> {
-        let removed = match unlinkat(&self.directory, name, AtFlags::empty()) {
-            Err(Errno::ISDIR) => unlinkat(&self.directory, name, AtFlags::REMOVEDIR),
-            removed => removed,
-        };
-        match removed {
+        match unlinkat(&self.directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(self.cannot("remove", name, e.into())),
         }
     }
 
-    /// Removes what those left who died while they wrote.
+    /// Removes the files that those left who died while they wrote, as far as that is possible.
     pub(crate) fn sweep(&self) -> Result<(), BackendError> {
         for name in self.names()?.iter().filter(|name| is_new(name)) {
             let stat = statat(&self.directory, &**name, AtFlags::SYMLINK_NOFOLLOW);
@@ -261,7 +257,7 @@ impl Folder {
                 SystemTime::UNIX_EPOCH.checked_add(written)?.elapsed().ok()
             });
             if age.is_some_and(|age| age > NEW_AGE_MAX) {
-                self.remove(name)?;
+                let _ = self.remove(name);
             }
         }
         Ok(())
@@ -361,9 +357,11 @@ impl Drop for New<'_> {
     }
 }
 
-/// Whether a name is one of a file that is being written.
+/// Whether a name is one of what is being written: nobody else's, and no namespace's but by a rare chance.
 pub(crate) fn is_new(name: &str) -> bool {
-    name.starts_with(NEW)
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    name.strip_prefix(NEW)
+        .is_some_and(|rest| rest.len() == 16 && rest.as_bytes().iter().all(is_hex))
 }
 
 /// A number that nobody else has.

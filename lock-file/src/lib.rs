@@ -55,6 +55,7 @@
 //! ```text
 //! /var/lib/app/locks/            the store
 //!   interlock.json               says that it is one, and its strategy
+//!   new-5d21…                    is being written, as below
 //!   default/                     a namespace
 //!     cell                       flock: the cell
 //!     after-1795699911299178     excl: the cell is in the one with the greatest number

@@ -301,16 +301,31 @@ fn what_the_dead_left_is_swept_and_what_the_living_write_is_not() {
     for strategy in BOTH {
         let (_directory, path) = fresh();
         swap(&open(&path, strategy), 0, 1, b"one").unwrap();
-        for (name, age) in [("new-old", 3600), ("new-young", 10)] {
-            let file = fs::File::create(path.join("default").join(name)).unwrap();
+        let aged = |name: &Path, age| {
+            let file = fs::File::open(name).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        let (old, young, others) = ("new-00000000000000a1", "new-00000000000000b2", "new-report");
+        for directory in [&path, &path.join("default")] {
+            for (name, age) in [(old, 3600), (young, 10), (others, 3600)] {
+                let name = directory.join(name);
+                fs::File::create(&name).unwrap();
+                aged(&name, age);
+            }
+        }
+        // Namespaces may be called so, and may be empty.
+        let namespaces = ["new-shop", "new-00000000000000c3"].map(|name| path.join(name));
+        for namespace in &namespaces {
+            fs::create_dir(namespace).unwrap();
+            aged(namespace, 3600);
         }
         assert_eq!(load(&open(&path, strategy)).unwrap(), cell(1, b"one"));
-        let left = names(&path.join("default"));
-        assert!(
-            left.contains(&"new-young".into()) && !left.contains(&"new-old".into()),
-            "{left:?}"
-        );
+        for directory in [&path, &path.join("default")] {
+            let left = names(directory);
+            let has = |name: &str| left.iter().any(|one| one == name);
+            assert!(has(young) && has(others) && !has(old), "{left:?}");
+        }
+        assert!(namespaces.iter().all(|namespace| namespace.is_dir()));
     }
 }
 

@@ -41,9 +41,10 @@ pub struct RedisOptions {
 impl RedisOptions {
     /// Reads `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS.
     ///
-    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Without a user it is `default`; a user
-    /// without a password is one who needs none. Without a number of a database it is 0. Several hosts, separated by commas, are nodes of one
-    /// cluster, or sentinels; of other servers that which is the primary is used. Options after `?`:
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Without a user it is `default`; a user without
+    /// a password is one who needs none. Without a number of a database it is 0. Several hosts, separated by
+    /// commas, are nodes of one cluster, or sentinels; of other servers that which is the primary is used. Options
+    /// after `?`:
     ///
     /// * `namespace`
     /// * `password-file`, which keeps the password out of the URL (see

@@ -16,8 +16,9 @@ use crate::ids::ClientId;
 use crate::process::Liveness;
 use crate::table::{ClientView, LockTable, RequestState, TableError};
 
-/// How many waiters of this client are looked at at once for who keeps them waiting: of more, others each time.
-const WAITERS_MAX: usize = 64;
+/// Of so many waiters of this client, the oldest, is looked each time for who keeps them waiting, and of so many
+/// more in turn.
+const WAITERS_MAX: usize = 32;
 
 impl Actor {
     /// Takes over a snapshot that was read after `sent`.
@@ -133,9 +134,12 @@ impl Actor {
     fn see_blockers(&mut self, table: &LockTable) -> Option<Watch> {
         let waits =
             |number: &&u64| matches!(self.entries[*number].state, State::Waiting | State::Expired);
-        let (before, on) = (..self.look_on, self.look_on..);
-        let waiting = self.restless.range(on).chain(self.restless.range(before)).filter(waits);
-        let waiting: Vec<u64> = waiting.copied().take(WAITERS_MAX).collect();
+        let mut waiting: Vec<u64> =
+            self.restless.iter().filter(waits).copied().take(WAITERS_MAX).collect();
+        let others = waiting.last().map_or(0, |last| last + 1);
+        let on = self.look_on.max(others);
+        let in_turn = self.restless.range(on..).chain(self.restless.range(others..on));
+        waiting.extend(in_turn.filter(waits).copied().take(WAITERS_MAX));
         self.look_on = waiting.last().map_or(0, |last| last + 1);
         let mut watch = None;
         let mut seen: HashSet<(ClientId, bool)> = HashSet::new();
