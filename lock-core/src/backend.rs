@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// [`LockTable`](crate::table::LockTable), everything about time and retries in the driver. A backend
 /// never looks into the bytes.
 ///
+/// How one is written, and put under the suite that it has to pass, is shown by the
+/// [guide](https://docs.rs/lock-conformance/latest/lock_conformance/guide/) of `lock-conformance`.
+///
 /// The bytes are readable text, always valid UTF-8, so that a store may keep them as text.
 ///
 /// A backend belongs to one [`Locks`](crate::Locks), whose driver calls it from its own thread, one

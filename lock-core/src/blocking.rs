@@ -176,6 +176,21 @@ impl BlockingLocks {
 }
 
 /// A [`Task`] whose calls block the calling thread.
+///
+/// ```
+/// use lock_core::{Locks, MemoryBackend};
+///
+/// let locks = Locks::new(MemoryBackend::new()).blocking();
+/// let mut backup = locks.task("backup-17").with_note("started by hand");
+/// let app = backup.acquire("app")?;
+/// let database = backup.subtask("backup-17 database").try_acquire("app/db")?;
+/// let error = locks.task("restart-1").try_acquire("app/db").unwrap_err();
+/// assert!(error.to_string().contains("backup-17"));
+/// # database.release()?;
+/// # app.release()?;
+/// # locks.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a task does nothing until it asks for locks"]
 pub struct BlockingTask(Task);

@@ -24,6 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Makes a [`Locks`] to order.
+///
+/// ```
+/// # use lock_core::{Locks, MemoryBackend};
+/// # use std::time::Duration;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let locks = Locks::builder(MemoryBackend::new())
+///     .name("nightly") // What people see of whoever does not name its task.
+///     .lease(Duration::from_secs(20)) // A host that vanishes keeps its locks no longer.
+///     .store_patience(Duration::from_secs(5))
+///     .build();
+/// let guard = locks.acquire("app/blog").await?;
+/// assert!(guard.remaining().is_some_and(|left| left <= Duration::from_secs(20)));
+/// assert_eq!(&*locks.list().await?.holds[0].task, "nightly");
+/// # guard.release().await?;
+/// # locks.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct LocksBuilder {
     backend: Arc<dyn LockBackend>,
@@ -97,6 +116,27 @@ impl LocksBuilder {
     /// It bounds every call, also [`try_acquire`](Locks::try_acquire). A request waits as long as its own time
     /// limit, if that is longer; if it is shorter, it bounds the request in its stead, with 2 s more for the
     /// answer.
+    ///
+    /// ```
+    /// # use lock_core::testing::FaultyBackend;
+    /// # use lock_core::{AcquireError, Locks, MemoryBackend};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let store = FaultyBackend::new(MemoryBackend::new());
+    /// # let faults = store.faults();
+    /// # faults.set_unavailable(true);
+    /// let patience = Duration::from_millis(100);
+    /// let locks = Locks::builder(store).store_patience(patience).build(); // The store is down.
+    /// match locks.try_acquire("app/blog").await {
+    ///     Err(AcquireError::Store(error)) => assert!(error.is_unreachable()), // Not busy.
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # faults.set_unavailable(false);
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn store_patience(mut self, patience: Duration) -> Self {
         self.patience = patience.min(TIME_MAX);
         self
@@ -115,6 +155,23 @@ impl LocksBuilder {
     /// Meant for tests with a paused clock: a runtime that is blocked can cost the lease, and a
     /// [blocking](Locks::blocking) call within a runtime of one thread waits for ever for the driver that
     /// it blocks.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # use std::time::Duration;
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # runtime.enable_all().start_paused(true).build()?.block_on(async {
+    /// // In a test with `#[tokio::test(start_paused = true)]`:
+    /// let locks = Locks::builder(MemoryBackend::new()).in_current_runtime().build();
+    /// let guard = locks.acquire("app/blog").await?;
+    /// let late = locks.acquire_timeout("app/blog", Duration::from_secs(3600)).await;
+    /// assert!(late.unwrap_err().is_busy()); // An hour later, which took no time.
+    /// # guard.release().await?;
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn in_current_runtime(mut self) -> Self {
         self.here = true;
         self

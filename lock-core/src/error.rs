@@ -9,6 +9,31 @@ use crate::request::RequestError;
 use crate::table::{Cycle, Denial, TableError};
 
 /// Why a request was not granted.
+///
+/// ```
+/// # use lock_core::{AcquireError, Locks, MemoryBackend};
+/// # use std::time::Duration;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let locks = Locks::new(MemoryBackend::new());
+/// # let held = locks.task("backup-17").acquire("app/blog").await?;
+/// # let mut skipped = 0;
+/// let mut restart = locks.task("restart-1");
+/// match restart.acquire_timeout("app/blog", Duration::from_millis(10)).await {
+///     Ok(guard) => guard.release().await?, // The work is done before that.
+///     Err(AcquireError::TimedOut(denial)) => {
+///         println!("not now: {denial}"); // app/blog held by backup-17 (pid 4711 on web1, 3 s)
+///         assert_eq!(&*denial.blockers[0].task, "backup-17");
+/// #         skipped += 1;
+///     }
+///     Err(error) => return Err(error.into()), // A bad name, or a store that is down.
+/// }
+/// # assert_eq!(skipped, 1);
+/// # held.release().await?;
+/// # locks.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AcquireError {

@@ -55,6 +55,26 @@ impl Guard {
     /// is safe from holders that have lost their lock without knowing. (See M. Kleppmann, "How to
     /// do distributed locking", 2016.) It is the greatest of [`fence_of`](Self::fence_of) all its
     /// names: where a hold has several locks, each for a resource of its own, take the fence of each.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// let mut written_with = 0; // Kept next to the data, as a column of the same row, say.
+    /// let mut write = |fence: u64| {
+    ///     let is_good = fence >= written_with; // UPDATE … SET fence = ? WHERE fence <= ?
+    ///     written_with = written_with.max(fence);
+    ///     is_good
+    /// };
+    /// let paused = locks.with_lock("app/blog", async |guard| guard.fence()).await?;
+    /// let next = locks.with_lock("app/blog", async |guard| guard.fence()).await?;
+    /// assert!(write(next));
+    /// assert!(!write(paused)); // It wakes up, and comes too late.
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fence(&self) -> u64 {
         self.fences.values().map(|fence| fence.0).max().unwrap_or_default()
     }
@@ -68,6 +88,24 @@ impl Guard {
     }
 
     /// Tells whether the locks are certainly held. Local, free and without waiting.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// # let mut copied = Vec::new();
+    /// let guard = locks.acquire("app/blog").await?;
+    /// for table in ["posts", "comments"] {
+    ///     guard.check()?; // Stops before it touches what may be somebody else's by now.
+    ///     copied.push(table);
+    /// }
+    /// guard.release().await?;
+    /// assert_eq!(copied.len(), 2);
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,6 +161,26 @@ impl Guard {
 
     /// Resolves when the locks are lost for good; never before.
     ///
+    /// ```
+    /// # use lock_core::{HoldError, Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// # let copying = std::future::pending::<()>();
+    /// let guard = locks.task("backup-17").acquire("app/blog").await?;
+    /// locks.release_task("backup-17").await?; // An operator wants the backup to be gone.
+    ///
+    /// let done = tokio::select! {
+    ///     () = copying => true,
+    ///     () = guard.lost() => false,
+    /// };
+    /// assert!(!done);
+    /// assert_eq!(guard.check(), Err(HoldError::Lost));
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Nothing is missed: a later call resolves at once.
@@ -155,6 +213,23 @@ impl Guard {
     }
 
     /// Turns the exclusive locks of this hold into shared ones, and lets in who fits then.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend, Request};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// let upgrade = locks.acquire("app/blog").await?;
+    /// // The files are replaced. To compare them with the new release it only reads:
+    /// upgrade.downgrade().await?;
+    /// let backup = locks.try_acquire(Request::shared("app/blog")).await?;
+    /// assert!(locks.try_acquire("app/blog").await.is_err()); // Nobody writes meanwhile.
+    /// # backup.release().await?;
+    /// # upgrade.release().await?;
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -66,6 +66,7 @@ impl FromStr for ClientId {
 ///
 /// A task `9x3m0c5t1k2a.4` with a sub-task in the same client gives
 /// `9x3m0c5t1k2a.4/9x3m0c5t1k2a.7`: whoever sees a task knows all its ancestors.
+/// [`Task::under`](crate::Task::under) shows how another program nests its tasks in one by its id.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {
     /// Alone decides the order: a task comes directly before all that is nested in it.

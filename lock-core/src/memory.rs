@@ -18,6 +18,8 @@ use crate::backend::{BackendError, LockBackend, Reach, Snapshot, Swap, Version};
 /// assert!(other.try_acquire("app/blog").unwrap_err().is_busy());
 /// guard.release()?;
 /// other.try_acquire("app/blog")?.release()?;
+/// # one.close()?;
+/// # other.close()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Default)]

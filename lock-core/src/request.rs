@@ -11,6 +11,25 @@ use crate::name::{LockName, NameError};
 /// On one name a request fits if the holders with it are no more than the smallest tolerance among
 /// all of them. Between a name and one above or below it, two holds conflict if either is
 /// exclusive.
+///
+/// ```
+/// # use lock_core::{Locks, MemoryBackend, Request};
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let locks = Locks::new(MemoryBackend::new());
+/// // Two backups at once are enough for the disk; who only looks at it counts too.
+/// let one = locks.acquire(Request::limit("backup", 2)).await?;
+/// let look = locks.try_acquire(Request::shared("backup")).await?;
+/// assert!(locks.try_acquire(Request::limit("backup", 2)).await.is_err()); // The third.
+///
+/// look.release().await?;
+/// let two = locks.try_acquire(Request::limit("backup", 2)).await?;
+/// # one.release().await?;
+/// # two.release().await?;
+/// # locks.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// One holder.

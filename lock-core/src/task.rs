@@ -71,6 +71,27 @@ impl Task {
     /// Nests this task in another, of this client or, by its id, of any other.
     ///
     /// To be called before anything is asked for.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend, TaskId};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let store = MemoryBackend::new();
+    /// # let (locks, there) = (Locks::new(store.clone()), Locks::new(store));
+    /// let app = locks.task("backup-17").acquire("app").await?;
+    /// let id = app.task_id().to_string(); // Given to a program that it starts, as an argument.
+    ///
+    /// // In that program, which has a client of its own for the same store:
+    /// let backup: TaskId = id.parse()?;
+    /// let database = there.task("dump").under(&backup).try_acquire("app/db").await?;
+    /// assert!(there.try_acquire("app/db").await.is_err()); // Strangers are kept out.
+    /// # database.release().await?;
+    /// # app.release().await?;
+    /// # there.close().await?;
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn under(mut self, parent: &TaskId) -> Self {
         self.id = TaskId::new(Some(parent), self.client.id, self.client.number());
         self
@@ -100,6 +121,28 @@ impl Task {
     }
 
     /// Waits for locks.
+    ///
+    /// ```
+    /// # use lock_core::{AcquireError, Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// let (mut backup, mut restart) = (locks.task("backup-17"), locks.task("restart-1"));
+    /// let blog = backup.acquire("app/blog").await?;
+    /// let mail = restart.acquire("mail").await?;
+    ///
+    /// let (restarted, refused) = tokio::join!(restart.acquire("app/blog"), async {
+    ///     let refused = backup.acquire("mail").await; // It would wait for who waits for it.
+    ///     drop(blog); // So it begins anew later, and lets the other one go on.
+    ///     refused
+    /// });
+    /// assert!(matches!(refused, Err(AcquireError::Deadlock(_))));
+    /// assert!(restarted.is_ok());
+    /// # drop(mail);
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -150,6 +193,24 @@ impl Task {
     /// Waits for locks, does `work` under them, and gives them back.
     ///
     /// For what `work` asks for under them, [nest](Self::under) a task in that of the guard.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// let mut deploy = locks.task("deploy-42").with_note("release 2.1");
+    /// let tables = deploy
+    ///     .with_lock("app/blog", async |guard| {
+    ///         let mut migration = locks.task("migration").under(guard.task_id());
+    ///         migration.with_lock("app/blog/db", async |_| 3).await
+    ///     })
+    ///     .await??;
+    /// assert_eq!(tables, 3);
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -212,6 +273,25 @@ impl Task {
 
     /// Says what would have to happen for this task to be granted the locks, and for what those in
     /// the way wait themselves.
+    ///
+    /// ```
+    /// # use lock_core::{Locks, MemoryBackend, Request};
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let locks = Locks::new(MemoryBackend::new());
+    /// # let _one = locks.task("backup-17").acquire(Request::limit("backup", 2)).await?;
+    /// # let _two = locks.task("backup-18").acquire(Request::limit("backup", 2)).await?;
+    /// let why = locks.task("backup-19").why(Request::limit("backup", 2)).await?;
+    /// for condition in &why.conditions {
+    ///     let tasks: Vec<&str> = condition.blockers.iter().map(|b| &*b.task).collect();
+    ///     println!("{}: {} of {tasks:?} must end", condition.lock, condition.count);
+    /// #     assert_eq!((condition.count, tasks), (1, vec!["backup-17", "backup-18"]));
+    /// }
+    /// assert!(!why.is_free());
+    /// # locks.close().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -96,6 +96,28 @@ impl WaiterView {
 }
 
 /// Everything in a table.
+///
+/// ```
+/// # use lock_core::{Locks, MemoryBackend};
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let locks = Locks::new(MemoryBackend::new());
+/// # let held = locks.task("backup-17").acquire("app/blog").await?;
+/// let listing = locks.list().await?;
+/// for hold in &listing.holds {
+///     let names: Vec<&str> = hold.locks.keys().map(|name| name.as_str()).collect();
+///     println!("{} has {} ({:?})", hold.task, names.join(", "), hold.client.state);
+/// #     assert_eq!((&*hold.task, &*names), ("backup-17", &["app/blog"][..]));
+/// }
+/// for waiter in &listing.waiting {
+///     println!("{} waits for {} others", waiter.task, waiter.blocked_by.len());
+/// }
+/// assert_eq!((listing.holds.len(), listing.waiting.len()), (1, 0));
+/// # held.release().await?;
+/// # locks.close().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Listing {
