@@ -11,6 +11,9 @@ use crate::steps::{Failure, a_cargo, ask, cargo, root, target};
 /// The largest package, compressed, in bytes: what is larger has something in it that nobody needs.
 const PACKAGE_BYTES_MAX: u64 = 256 << 10;
 
+/// The largest `lockctl`, built for a release, in bytes.
+const LOCKCTL_BYTES_MAX: u64 = 12 << 20;
+
 /// What has to be in each package.
 const FILES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
@@ -103,6 +106,18 @@ pub(crate) fn packages() -> Result<(), Failure> {
         if bytes > PACKAGE_BYTES_MAX {
             return Err(format!("the package of {name} has more than {PACKAGE_BYTES_MAX} bytes"));
         }
+    }
+    Ok(())
+}
+
+/// A release build of `lockctl` is small.
+pub(crate) fn lockctl() -> Result<(), Failure> {
+    cargo(&["build", "--release", "--locked", "-p", "lockctl"])?;
+    let program = target().join("release/lockctl");
+    let bytes = fs::metadata(&program).map_err(|e| format!("{}: {e}", program.display()))?.len();
+    println!("xtask: lockctl has {} KiB", bytes >> 10);
+    if bytes > LOCKCTL_BYTES_MAX {
+        return Err(format!("lockctl has more than {LOCKCTL_BYTES_MAX} bytes"));
     }
     Ok(())
 }

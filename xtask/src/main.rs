@@ -89,13 +89,14 @@ fn main() -> ExitCode {
             ("what the README has a newcomer write", &downstream::readme),
         ]),
         Task::Check { quick } => {
-            let steps: [Step; 7] = [
+            let steps: [Step; 8] = [
                 ("every combination of features compiles", &check::features),
                 ("the oldest dependencies that are allowed", &check::oldest_dependencies),
                 ("documentation as docs.rs builds it", &check::documentation),
                 ("licences and sources of dependencies", &check::dependencies),
                 ("the workspaces beside this one", &check::beside),
                 ("every crate can be packaged", &check::packages),
+                ("lockctl is small", &check::lockctl),
                 ("commands of the documentation that take long", &check::commands),
             ];
             run(&steps[..steps.len() - usize::from(quick)])
