@@ -1,7 +1,12 @@
 //! What a release has to pass besides the tests: features, documentation, licences of dependencies, packages, long
 //! commands.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env,
+    fs::{self, DirEntry},
+    io::ErrorKind,
+    path::PathBuf,
+};
 
 use lock_servers::find_program;
 
@@ -91,6 +96,7 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
 pub(crate) fn packages() -> Result<(), Failure> {
     let (published, private): (Vec<_>, Vec<_>) =
         members()?.into_iter().partition(|m| m.is_published);
+    forget(&published)?;
     let exclude: Vec<&str> = private.iter().flat_map(|m| ["--exclude", &*m.name]).collect();
     let package = ["package", "--workspace", "--locked", "--allow-dirty"];
     cargo(&[&package[..], &exclude].concat())?;
@@ -105,6 +111,26 @@ pub(crate) fn packages() -> Result<(), Failure> {
         println!("xtask: {name} has {} KiB", bytes >> 10);
         if bytes > PACKAGE_BYTES_MAX {
             return Err(format!("the package of {name} has more than {PACKAGE_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// Has cargo forget the packages of an earlier run: it would take what it has unpacked for the same, as the
+/// versions are, and build the others from it.
+fn forget(packages: &[Member]) -> Result<(), Failure> {
+    let registries = cargo_home().and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    // Those that are folders of this machine have no host in their names.
+    let is_folder = |registry: &DirEntry| registry.file_name().as_encoded_bytes().starts_with(b"-");
+    for registry in registries.into_iter().flatten().flatten().filter(is_folder) {
+        for Member { name, version, .. } in packages {
+            let unpacked = registry.path().join(format!("{name}-{version}"));
+            match fs::remove_dir_all(&unpacked) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(format!("{}: {error}", unpacked.display()));
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -161,11 +187,15 @@ fn members() -> Result<Vec<Member>, Failure> {
     Ok(list(&metadata["packages"]).map(member).collect())
 }
 
+/// Where cargo has what it keeps for this user.
+fn cargo_home() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+}
+
 /// Whether a command of cargo is there, and how to get it.
 fn need(program: &str) -> Result<(), Failure> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    if find_program(program, home.map(|home| home.join("bin"))).is_some() {
+    if find_program(program, cargo_home().map(|home| home.join("bin"))).is_some() {
         return Ok(());
     }
     Err(format!("there is no {program} here: cargo install --locked {program}"))
