@@ -181,3 +181,28 @@ async fn a_waiter_far_back_is_told_of_changes_by_the_store() {
     within("the third", third).await.unwrap().unwrap().release().await.unwrap();
     assert!(begin.elapsed() < Duration::from_millis(5), "{:?}", begin.elapsed());
 }
+
+/// As in MySQL, which tells nobody, and with clients that cannot ring each other.
+#[tokio::test(start_paused = true)]
+async fn where_nobody_tells_of_changes_who_could_be_next_looks_most_often() {
+    let world = World::new();
+    let (holder, _) = world.stranger();
+    let guard = holder.acquire("a").await.unwrap();
+    let (mut ways, mut waiters) = (Vec::new(), Vec::new());
+    for count in 1..=3 {
+        let (waiter, faults) = world.stranger();
+        waiters.push(tokio::spawn(async move { waiter.acquire("a").await }));
+        world.until_waiting(count).await;
+        ways.push(faults);
+    }
+    let loads = || ways.iter().map(|faults| faults.loads()).collect::<Vec<_>>();
+    let before = loads();
+    sleep(Duration::from_secs(10)).await;
+    let looks: Vec<_> = loads().iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(looks[0] > 4 * looks[1] && looks[1] > 2 * looks[2] && looks[2] > 0, "{looks:?}");
+    guard.release().await.unwrap();
+    let begin = Instant::now();
+    let next = within("the hand-off", waiters.remove(0)).await.unwrap().unwrap();
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    drop(next);
+}

@@ -48,20 +48,38 @@ fn every_row_of_the_comparison_of_commands_names_a_test() {
     is_shown_row_by_row(page.split("## Side by side").nth(1).expect("there is such a section"));
 }
 
+#[test]
+fn every_cell_that_compares_this_project_with_others_names_a_test() {
+    let page = text(Path::new("docs/peers.md"));
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| **Interlock** |")).collect();
+    let cells: Vec<_> = rows.iter().flat_map(|row| cells(row).split_off(1)).collect();
+    let bare: Vec<_> = cells.iter().filter(|cell| !names(cell, is_name_of_a_test)).collect();
+    assert!(rows.len() >= 7 && cells.len() >= 19, "{} in {} rows", cells.len(), rows.len());
+    assert!(bare.is_empty(), "nothing shows: {bare:#?}");
+}
+
 /// The tables of the text are followed by what shows each of their rows, by its name.
 fn is_shown_row_by_row(text: &str) {
     let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
-    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
-    let (proofs, claims): (Vec<_>, Vec<_>) = cells.partition(|cells| cells.len() == 2);
+    let (proofs, claims): (Vec<_>, Vec<_>) = rows.map(cells).partition(|cells| cells.len() == 2);
     let is_shown = |claim: &str| {
-        let codes = |cells: &Vec<&str>| Page::read(cells[1]).codes;
         let shows = |code: &str| is_name_of_a_test(code) || code.starts_with("benches/src/");
         let proof = proofs.iter().find(|cells| cells[0] == claim);
-        proof.is_some_and(|cells| codes(cells).iter().any(|(code, _)| shows(code)))
+        proof.is_some_and(|cells| names(cells[1], shows))
     };
     let bare: Vec<&str> = claims.iter().map(|cells| cells[0]).filter(|c| !is_shown(c)).collect();
     assert!(claims.len() > 15, "only {} rows are found", claims.len());
     assert!(bare.is_empty(), "nothing shows: {bare:?}");
+}
+
+/// What is in the row of a table.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// Whether one of the codes of a text is of this kind.
+fn names(text: &str, is_it: impl Fn(&str) -> bool) -> bool {
+    Page::read(text).codes.iter().any(|(code, _)| is_it(code))
 }
 
 #[test]
