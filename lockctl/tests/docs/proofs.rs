@@ -1,4 +1,4 @@
-//! Every test and every file that a page names is there, and every rule of the locks names a test.
+//! Every test and every file that a page names is there, and every rule of the locks is whole and names a test.
 //!
 //! A page names a test as `FILE::test`, by the name of the file without its extension (that of the
 //! folder if the file is `main.rs` or `mod.rs`), and a trial of the conformance suite as `LAYER::trial`.
@@ -35,6 +35,21 @@ fn every_rule_names_a_test() {
     let bare = rules.clone().filter(|(_, codes)| !codes.iter().any(|code| is_name_of_a_test(code)));
     assert!(rules.count() >= 15, "the rules are not found");
     assert_eq!(bare.map(|(heading, _)| heading).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn every_rule_says_why_it_is_so_where_it_comes_from_and_what_holds_it() {
+    let page = text(Path::new("docs/semantics.md"));
+    let rules: Vec<&str> = page.split("\n### ").skip(1).collect();
+    let is_whole = |rule: &&&str| {
+        let parts = rule.lines().filter(|line| line.starts_with('*'));
+        let parts = parts.filter_map(|line| line.split_once(":*").map(|(part, _)| part));
+        parts.eq(["*Why", "*From", "*Held by"])
+    };
+    let half = rules.iter().filter(|rule| !is_whole(rule)).filter_map(|rule| rule.lines().next());
+    let half: Vec<&str> = half.collect();
+    assert!(rules.len() >= 25, "only {} rules are found", rules.len());
+    assert!(half.is_empty(), "not whole: {half:#?}");
 }
 
 #[test]
