@@ -38,6 +38,13 @@ async fn work(place: &Place, user: &str) {
 }
 
 #[test]
+fn the_front_page_shows_these_rights_and_no_others() {
+    let page = include_str!("../../src/lib.rs");
+    let shown: Vec<&str> = page.lines().filter(|line| line.contains("ACL SETUSER")).collect();
+    assert_eq!(shown, [format!("//! ACL SETUSER shop on >PASSWORD {}", RIGHTS.join(" "))]);
+}
+
+#[test]
 fn these_rights_are_enough_for_everything() {
     everywhere(&[], async |place| {
         let user = place.user(RIGHTS);
