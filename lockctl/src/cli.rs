@@ -437,7 +437,13 @@ pub(crate) struct Shim {
 impl Cli {
     /// Reads the command line; what is wrong with it, or help, comes as the error.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let cli = Self::try_parse()?;
+        Self::read_from(std::env::args_os())
+    }
+
+    fn read_from(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(words)?;
         // clap takes any unknown option before CMD for CMD itself.
         if let Command::Run(run) = &cli.command
             && let Some(option) = run.command.first().filter(|first| is_option(first))
@@ -462,10 +468,63 @@ fn is_option(text: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use pulldown_cmark::{Event, Options, Parser as Markdown};
+
     use super::*;
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+    /// Those in blocks are run by the tests of the pages.
+    #[test]
+    fn what_the_pages_say_of_lockctl_in_passing_is_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = [root.clone(), root.join("docs")].map(|folder| fs::read_dir(folder).unwrap());
+        let files = files.into_iter().flatten().map(|file| file.unwrap().path());
+        let (mut found, mut wrong) = (0, Vec::new());
+        for page in files.filter(|file| file.extension().is_some_and(|ext| ext == "md")) {
+            let text = fs::read_to_string(&page).unwrap();
+            for event in Markdown::new_ext(&text, Options::ENABLE_TABLES) {
+                if let Event::Code(code) = event
+                    && code.starts_with("lockctl ")
+                {
+                    found += 1;
+                    let error = misunderstood(&code);
+                    wrong.extend(error.map(|error| format!("{}: {code}: {error}", page.display())));
+                }
+            }
+        }
+        assert!(found > 40, "only {found} were found");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// What is wrong with a command that need not be all of one.
+    fn misunderstood(command: &str) -> Option<clap::Error> {
+        let words = command.split_whitespace().flat_map(|word| match word {
+            // Else what comes next is the command to run, whatever it is, and the locks are missing.
+            "run" => vec!["run", "-l", "NAME"],
+            "$$" | "PID" | "N" => vec!["1"],
+            "DUR" => vec!["1s"],
+            _ => vec![word],
+        });
+        let error = Cli::read_from(words).err()?;
+        let is_fine =
+            [ErrorKind::MissingRequiredArgument, ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+        (!is_fine.contains(&error.kind())).then_some(error)
+    }
+
+    #[test]
+    fn a_part_of_a_command_is_understood_and_a_wrong_one_is_not() {
+        for command in ["lockctl run", "lockctl acquire --print fence", "lockctl kill --grace DUR"]
+        {
+            assert!(misunderstood(command).is_none(), "{command}");
+        }
+        let wrong = ["run --no", "acquire --no", "list --lock app", "lists", "kill --grace soon"];
+        for command in wrong {
+            assert!(misunderstood(&format!("lockctl {command}")).is_some(), "{command}");
+        }
     }
 }
