@@ -10,7 +10,8 @@
 //! - A command that ends with `&` goes on beside the others until the block ends; one of `lockctl` has
 //!   its locks, or its place in the queue, before the next command is typed.
 //! - `<!-- needs: mysql -->` or `redis` before a block: a server is started for it, and only the address
-//!   is another. `<!-- needs: sqlite3 -->`: it is skipped where there is no such program.
+//!   is another. `<!-- needs: sqlite3 -->`: it is skipped where there is no such program. `<!-- needs: root -->`:
+//!   it is skipped for others, and its `/var/log` is one of its own.
 //! - `sql` blocks: statements, which MariaDB has to take; `?` is a number.
 //! - `--at-least 2m` is a second there, for nobody else wants the lock.
 //! - `cargo run … -p lockctl --` is `lockctl`. Blocks with other commands of cargo, and those in tables, are
@@ -30,7 +31,7 @@ mod shell;
 mod tree;
 mod workspace;
 
-use std::{env, path::Path, process::Command};
+use std::{collections::BTreeSet, env, path::Path, process::Command};
 
 use page::{Block, Language};
 use server::Server;
@@ -38,6 +39,9 @@ use shell::Shell;
 
 /// Programs that a block may need and that not everybody has.
 const PROGRAMS: [&str; 1] = ["sqlite3"];
+
+/// What a block needs that is for root.
+const ROOT: &str = "root";
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -98,6 +102,15 @@ fn commands_that_need_a_server() {
     }
 }
 
+#[test]
+fn commands_that_need_root() {
+    if shell::is_root_apart() {
+        run_all(&that_need(Some(ROOT)), None);
+    } else {
+        eprintln!("skipped: only root does that, with mounts of its own");
+    }
+}
+
 /// What the statements of a page are about.
 const TAKEN_FOR_GRANTED: &str = "\
 DROP USER IF EXISTS 'shop'@'10.0.%';
@@ -125,19 +138,52 @@ fn statements() {
     }
 }
 
+/// How lines of commands begin.
+const COMMANDS: [&str; 16] = [
+    "$ ",
+    "lockctl ",
+    "cargo ",
+    "redis-cli ",
+    "sqlite3 ",
+    "curl ",
+    "install ",
+    "mkdir ",
+    "chmod ",
+    "chgrp ",
+    "chown ",
+    "sudo ",
+    "systemctl ",
+    "mysql ",
+    "mariadb ",
+    "ACL ",
+];
+/// How those begin that are in a block without commands all the same, and why.
+const NOT_RUN: [(&str, &str); 1] = [(
+    "ACL SETUSER shop on >PASSWORD ~interlock:* ",
+    "for a user of the reader's; `rights::the_front_page_shows_these_rights_and_no_others` compares \
+     it with those that the tests of lock-redis work with",
+)];
+
 #[test]
 fn no_block_hides_commands() {
+    let (mut hidden, mut left_out) = (Vec::new(), BTreeSet::new());
     for block in blocks() {
         let needs = block.needs.as_deref();
-        let is_known = |needs| PROGRAMS.contains(&needs) || server::KINDS.contains(&needs);
-        let is_known = needs.is_none_or(is_known);
-        assert!(is_known, "{}: nobody has {needs:?}", block.place);
-        if block.language == Language::Other {
-            let hidden = block.text.lines().find(|line| {
-                let starts = ["$ ", "lockctl ", "cargo ", "redis-cli ", "sqlite3 ", "curl "];
-                starts.iter().any(|start| line.trim_start().starts_with(start))
-            });
-            assert_eq!(hidden, None, "{}: a command that is not run", block.place);
+        let is_known =
+            |needs| PROGRAMS.contains(&needs) || server::KINDS.contains(&needs) || needs == ROOT;
+        assert!(needs.is_none_or(is_known), "{}: nobody has {needs:?}", block.place);
+        if block.language != Language::Other {
+            continue;
+        }
+        for line in block.text.lines().map(str::trim_start) {
+            let is_known = NOT_RUN.iter().find(|(start, _)| line.starts_with(start));
+            if let Some((start, _)) = is_known {
+                left_out.insert(start);
+            } else if COMMANDS.iter().any(|start| line.starts_with(start)) {
+                hidden.push(format!("{}: {line}", block.place));
+            }
         }
     }
+    assert!(hidden.is_empty(), "commands that are not run:\n{}", hidden.join("\n"));
+    assert_eq!(left_out.len(), NOT_RUN.len(), "no page has the others: {left_out:?}");
 }

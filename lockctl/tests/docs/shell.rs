@@ -21,8 +21,9 @@ const SCRIPTS: [&str; 6] =
 const MARK: &str = "\u{1e}";
 /// How the pages call this host.
 const HOST: &str = "web1";
-/// What root's commands find where root's store is: nothing, whatever this host has there.
-const EMPTY_STATE: &str = "mkdir -p /var/lib/lockctl && mount -t tmpfs none /var/lib/lockctl";
+/// What root's commands find where root's store and journals are: nothing, whatever this host has there.
+const EMPTY_STATE: &str = "mkdir -p /var/lib/lockctl && mount -t tmpfs none /var/lib/lockctl \
+                           && mount -t tmpfs none /var/log";
 /// How long a block may take at most.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -130,7 +131,7 @@ impl<'s> Shell<'s> {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("setsid");
         command.arg("--wait");
-        if rustix::process::geteuid().is_root() && may_mount() {
+        if is_root_apart() {
             command.args(["unshare", "--mount"]);
             script = format!("{EMPTY_STATE} || exit\n{script}");
         }
@@ -175,8 +176,11 @@ pub(crate) fn of_lockctl(command: &str) -> String {
         .fold(command.to_owned(), |command, prefix| command.replace(prefix, "lockctl "))
 }
 
-/// Whether this machine lets root have mounts of its own; containers may not.
-fn may_mount() -> bool {
+/// Whether this is root, and the machine lets it have mounts of its own; containers may not.
+pub(crate) fn is_root_apart() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", EMPTY_STATE]);
     command.output().is_ok_and(|output| output.status.success())
