@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::{World, until, within};
 use lock_core::table::LockTable;
-use lock_core::testing::{Effect, Fault, TestClock};
+use lock_core::testing::{Effect, Fault, Faults, TestClock};
 use lock_core::{BackendError, LockBackend, Locks, MemoryBackend, Reach, Snapshot, Swap, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -195,7 +195,7 @@ async fn where_nobody_tells_of_changes_who_could_be_next_looks_most_often() {
         world.until_waiting(count).await;
         ways.push(faults);
     }
-    let loads = || ways.iter().map(|faults| faults.loads()).collect::<Vec<_>>();
+    let loads = || ways.iter().map(Faults::loads).collect::<Vec<_>>();
     let before = loads();
     sleep(Duration::from_secs(10)).await;
     let looks: Vec<_> = loads().iter().zip(before).map(|(after, before)| after - before).collect();
