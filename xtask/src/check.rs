@@ -5,7 +5,7 @@ use std::{
     env,
     fs::{self, DirEntry},
     io::ErrorKind,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use lock_servers::find_program;
@@ -96,16 +96,18 @@ pub(crate) fn dependencies() -> Result<(), Failure> {
 pub(crate) fn packages() -> Result<(), Failure> {
     let (published, private): (Vec<_>, Vec<_>) =
         members()?.into_iter().partition(|m| m.is_published);
-    forget(&published)?;
     let exclude: Vec<&str> = private.iter().flat_map(|m| ["--exclude", &*m.name]).collect();
-    let package = ["package", "--workspace", "--locked", "--allow-dirty"];
+    let built = target().join("packages");
+    forget(&published, &built)?;
+    let folder = built.display().to_string();
+    let package = ["package", "--workspace", "--locked", "--allow-dirty", "--target-dir", &folder];
     cargo(&[&package[..], &exclude].concat())?;
     for Member { name, version, .. } in published {
         let list = ask(&["package", "--list", "--allow-dirty", "--locked", "-p", &name])?;
         if let Some(file) = FILES.iter().find(|file| !list.lines().any(|line| line == **file)) {
             return Err(format!("the package of {name} has no {file}"));
         }
-        let package = target().join(format!("package/{name}-{version}.crate"));
+        let package = built.join(format!("package/{name}-{version}.crate"));
         let bytes =
             fs::metadata(&package).map_err(|e| format!("{}: {e}", package.display()))?.len();
         println!("xtask: {name} has {} KiB", bytes >> 10);
@@ -116,21 +118,22 @@ pub(crate) fn packages() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has cargo forget the packages of an earlier run: it would take what it has unpacked for the same, as the
-/// versions are, and build the others from it.
-fn forget(packages: &[Member]) -> Result<(), Failure> {
+/// Has cargo forget the packages of an earlier run: it would take what it has unpacked and built of them for the
+/// same, as the versions are, and build the others from it.
+fn forget(packages: &[Member], built: &Path) -> Result<(), Failure> {
+    let remove = |folder: &Path| match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(format!("{}: {error}", folder.display()))
+        }
+        _ => Ok(()),
+    };
+    remove(built)?;
     let registries = cargo_home().and_then(|home| fs::read_dir(home.join("registry/src")).ok());
     // Those that are folders of this machine have no host in their names.
     let is_folder = |registry: &DirEntry| registry.file_name().as_encoded_bytes().starts_with(b"-");
     for registry in registries.into_iter().flatten().flatten().filter(is_folder) {
         for Member { name, version, .. } in packages {
-            let unpacked = registry.path().join(format!("{name}-{version}"));
-            match fs::remove_dir_all(&unpacked) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(format!("{}: {error}", unpacked.display()));
-                }
-                _ => {}
-            }
+            remove(&registry.path().join(format!("{name}-{version}")))?;
         }
     }
     Ok(())
