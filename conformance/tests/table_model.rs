@@ -88,7 +88,10 @@ fn assert_same(table: &LockTable, model: &Model, world: &World, context: &str) {
         .collect();
     let holds = model.holds.iter().cloned();
     let expected: BTreeMap<RequestId, HoldFacts> = holds
-        .map(|h| (h.id, (h.id, h.task, h.task_name, h.locks, h.version.0, h.fences)))
+        .map(|h| {
+            let token = h.fences.values().map(|fence| fence.0).max().unwrap_or_default();
+            (h.id, (h.id, h.task, h.task_name, h.locks, token, h.fences))
+        })
         .collect();
     assert_eq!(held, expected, "the holds {context}");
 
