@@ -350,10 +350,8 @@ impl LockTable {
             return None;
         }
         let known = self.sites.iter().find(|(_, known)| **known == site);
-        let number = known.map_or_else(
-            || self.sites.last_key_value().map_or(0, |(last, _)| last + 1),
-            |(number, _)| *number,
-        );
+        let free = || (0..).find(|number| !self.sites.contains_key(number));
+        let number = known.map(|(number, _)| *number).or_else(free)?;
         self.sites.entry(number).or_insert(site);
         Some(number)
     }
