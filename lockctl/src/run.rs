@@ -227,7 +227,7 @@ impl cli::Asking {
     pub(crate) fn refused(&self, error: AcquireError, settings: &Settings) -> Exit {
         let status = self.busy_status.or(settings.busy_status).filter(|_| error.is_busy());
         let error = LockError::from(error);
-        // cron mails whatever is said, and who is quiet about a success wants no mail.
+        // cron mails whatever is said, and nobody who wants quiet wants mail about a success.
         if !self.quiet || status != Some(0) {
             error.say();
         }
