@@ -350,7 +350,7 @@ impl LockTable {
             return None;
         }
         let known = self.sites.iter().find(|(_, known)| **known == site);
-        let free = || (0..).find(|number| !self.sites.contains_key(number));
+        let free = || (0..=self.sites.len() as u64).find(|number| !self.sites.contains_key(number));
         let number = known.map(|(number, _)| *number).or_else(free)?;
         self.sites.entry(number).or_insert(site);
         Some(number)
